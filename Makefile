@@ -1,0 +1,48 @@
+# Everything a newcomer needs. Nothing here wants root.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test check format bench soak clean
+
+help: ## Print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed ## Create .venv from the lock file (uv from PyPI, no root)
+
+$(VENV)/.installed: pyproject.toml uv.lock
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip --quiet --disable-pip-version-check install 'uv>=0.8'
+	@$(BIN)/uv sync --quiet --locked --inexact --extra test --python $(BIN)/python
+	@touch $@
+
+demo: install ## Start everything and watch the river run (ARGS="--seconds 30 --json")
+	@$(BIN)/headgate demo $(ARGS)
+
+up: install ## Start the platform on this machine and keep it running
+	@$(BIN)/headgate up $(ARGS)
+
+test: check ## Install what the tests need and run every test
+	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+
+check: install ## Format, lint, floors, types
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/lint-imports --no-cache --config .importlinter
+	@$(BIN)/mypy
+
+format: install ## Rewrite the sources in house format
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: install ## Measure ingest, wire, hub and alert against their targets
+	@$(BIN)/headgate bench all $(ARGS)
+
+soak: install ## Hours of proof: ten seeds of prove, 10,000 simulation seeds
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+clean: ## Remove the virtual environment and caches
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -1,0 +1,1 @@
+"""Keys and certificates. Code only: key material lives in the data directory."""

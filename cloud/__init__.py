@@ -1,0 +1,1 @@
+"""The cloud: stages that store, detect, alert and answer."""

@@ -1,0 +1,1 @@
+"""The cloud front: the doors that authenticate and admit."""

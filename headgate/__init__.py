@@ -1,0 +1,1 @@
+"""The command line and the one-machine stack; starts the programs as processes."""

@@ -1,0 +1,1 @@
+"""What we know about water: bands, screening, and what a finding is."""
