@@ -1,0 +1,86 @@
+"""headgate.stack.postgres over real binaries: created once, ready by condition, kill -9 proof."""
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from headgate.stack.errors import StackError
+from headgate.stack.postgres import Flavour, Postgres, cluster, find
+from headgate.stack.process import Process
+from tests.support.postgres import free_port
+from tests.support.wait import until
+
+
+@pytest.fixture(params=list(Flavour))
+def postgres(request: pytest.FixtureRequest, open_folder: Path) -> Postgres:
+    made = cluster(find(request.param), open_folder / "postgres", open_folder / "pgpass")
+    made.create()
+    return made
+
+
+@asynccontextmanager
+async def running(postgres: Postgres, port: int) -> AsyncIterator[Process]:
+    process = Process(postgres.program(port, postgres.passfile.with_name("log")))
+    try:
+        await until(lambda: postgres.is_ready(process.pid), within_s=30)
+        yield process
+    finally:
+        await process.stop()
+
+
+async def run(url: str, statement: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+async def test_committed_rows_survive_kill_9(postgres: Postgres) -> None:
+    port = free_port()
+    async with running(postgres, port) as process:
+        await run(postgres.url(port), "CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n")
+        process.signal(signal.SIGKILL)
+        assert await process.exited() == -signal.SIGKILL
+    async with running(postgres, port):
+        assert await run(postgres.url(port), "SELECT count(*) FROM kept") == 1000
+
+
+async def test_an_orphan_in_the_data_directory_makes_room(postgres: Postgres) -> None:
+    port = free_port()
+    async with running(postgres, port) as orphan:
+        async with running(postgres, port) as process:
+            assert process.pid != orphan.pid
+            assert await run(postgres.url(port), "SELECT 1") == 1
+        assert await orphan.exited() == 0
+
+
+async def test_nobody_enters_without_the_password(postgres: Postgres) -> None:
+    port = free_port()
+    assert postgres.passfile.stat().st_mode & 0o777 == 0o600
+    async with running(postgres, port):
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(
+                f"postgresql://headgate:wrong@127.0.0.1:{port}/headgate", passfile="/dev/null"
+            )
+
+
+def test_creating_twice_keeps_the_first(postgres: Postgres) -> None:
+    before = postgres.passfile.read_text()
+    postgres.create()
+    assert postgres.passfile.read_text() == before
+
+
+def test_a_data_directory_of_another_version_is_left_alone(postgres: Postgres) -> None:
+    (postgres.data / "PG_VERSION").write_text("9\n")
+    with pytest.raises(StackError, match="made by PostgreSQL 9"):
+        postgres.create()
+
+
+async def test_each_test_gets_a_database_of_its_own(empty_database_url: str) -> None:
+    assert await run(empty_database_url, "SELECT count(*) FROM pg_class WHERE relname='x'") == 0
+    await run(empty_database_url, "CREATE TABLE x ()")
