@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from wire.limits import (
 )
 from wire.metric import METRICS
 from wire.quality import QUALITY_MAX
+
+NO_FLOOR: Final = UnixMs(0)
 
 
 class Kind(IntEnum):
@@ -53,7 +56,7 @@ class Seal:
     region: Region
     kind: Kind = Kind.ROUTINE
     flags: Flag = Flag.NONE
-    floor_ms: UnixMs = UnixMs(0)
+    floor_ms: UnixMs = NO_FLOOR
     rows_lost: int = 0
 
     def __post_init__(self) -> None:
@@ -182,7 +185,7 @@ class Tombstone:
         _require(1 <= len(self.reason) <= REASON_CHARS_MAX, "sheds without a reason of legal size")
 
 
-def _within(column: NDArray[np.integer], low: int, high: int, what: str) -> None:
+def _within(column: NDArray[np.integer[Any]], low: int, high: int, what: str) -> None:
     _require(bool(((column >= low) & (column <= high)).all()), f"has a {what} out of range")
 
 

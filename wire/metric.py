@@ -61,9 +61,7 @@ class MetricSpec:
 SPECS: Final[dict[Metric, MetricSpec]] = {
     Metric.PH: MetricSpec("ph_level", ("ph",), "[pH]", "00400", 0.001, 0, 14),
     Metric.TURBIDITY: MetricSpec("turbidity", ("turb",), "{NTU}", "63680", 0.001, 0, 4_000),
-    Metric.DISSOLVED_OXYGEN: MetricSpec(
-        "dissolved_oxygen", ("do",), "mg/L", "00300", 0.01, 0, 60
-    ),
+    Metric.DISSOLVED_OXYGEN: MetricSpec("dissolved_oxygen", ("do",), "mg/L", "00300", 0.01, 0, 60),
     Metric.TEMPERATURE: MetricSpec("temperature", ("temp",), "Cel", "00010", 0.01, -5, 60),
     Metric.CONDUCTIVITY: MetricSpec(
         "conductivity", ("cond", "ec"), "uS/cm", "00095", 0.1, 0, 200_000
@@ -78,7 +76,9 @@ SPECS: Final[dict[Metric, MetricSpec]] = {
     Metric.LEAD: MetricSpec("lead", ("pb",), "ug/L", "01051", 0.01, 0, 10_000),
     Metric.ARSENIC: MetricSpec("arsenic", ("as",), "ug/L", "01002", 0.01, 0, 10_000),
     Metric.FLOW: MetricSpec("flow", (), "m3/h", None, 0.1, -100_000, 500_000),
-    Metric.WATER_LEVEL: MetricSpec("water_level", ("level", "stage"), "m", "30207", 0.001, -20, 1_000),
+    Metric.WATER_LEVEL: MetricSpec(
+        "water_level", ("level", "stage"), "m", "30207", 0.001, -20, 1_000
+    ),
 }
 
 COLUMNS: Final = tuple(SPECS[metric].column for metric in Metric)
@@ -113,7 +113,8 @@ def impossible(values: NDArray[np.float32]) -> NDArray[np.bool_]:
     Returns:
         Shape ``(n, METRICS)``.
     """
-    return (values < LOW) | (values > HIGH)
+    outside: NDArray[np.bool_] = (values < LOW) | (values > HIGH)
+    return outside
 
 
 def equal(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -127,5 +128,7 @@ def equal(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.bool_]:
         Shape ``(n, METRICS)``.
     """
     # A hair above one half: a value on the edge of two steps may be stored as either.
-    close = np.abs(a.astype(np.float64) - b) <= RESOLUTION * 0.5001 + np.spacing(np.abs(b)) / 2
-    return close | (np.isnan(a) & np.isnan(b))
+    half_step = RESOLUTION * 0.5001 + np.spacing(np.abs(b)) / 2
+    close = np.abs(a.astype(np.float64) - b) <= half_step
+    same: NDArray[np.bool_] = close | (np.isnan(a) & np.isnan(b))
+    return same

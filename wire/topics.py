@@ -27,7 +27,7 @@ UPWARD: Final = frozenset(
     {Channel.BATCH, Channel.URGENT, Channel.HELLO, Channel.HEALTH, Channel.STATUS}
 )
 DOWNWARD: Final = frozenset({Channel.RECEIPT, Channel.DESIRED})
-assert UPWARD | DOWNWARD == frozenset(Channel)
+assert frozenset(Channel) == UPWARD | DOWNWARD
 
 
 class Lane(StrEnum):

@@ -1,0 +1,244 @@
+"""A sensor's own message, in every spelling sensors use, as columns.
+
+Shared by hub and HTTP door: JSON objects in both spellings of the customer's documents, a list of
+them, SenML (RFC 8428), and msgpack maps with the JSON's names.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wire.errors import MalformedMessageError
+from wire.ids import SensorId, UnixMs
+from wire.limits import (
+    READINGS_PER_SENSOR_MESSAGE_MAX,
+    SENSOR_ID_MAX,
+    SENSOR_MESSAGE_BYTES_MAX,
+    TIME_MS_MAX,
+)
+from wire.metric import BY_NAME, HIGH, LOW, METRICS, Metric
+from wire.pack import UNPACKABLE, unpack
+
+NO_TIME: Final = -1
+"""``observed_at_ms`` of a reading that carries no time of its own."""
+
+_TIME_NAMES: Final = ("timestamp", "observed_at", "time")
+_SENML_TIME_MIN: Final = 2**28  # RFC 8428, 4.5.3: smaller times are relative to now
+_LOW: Final[list[float]] = LOW.tolist()
+_HIGH: Final[list[float]] = HIGH.tolist()
+_NOT_MEASURED: Final = (math.nan,) * METRICS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SensorMessage:
+    """The readings of one message.
+
+    Attributes:
+        sensor_ids: int64, shape ``(n,)``.
+        observed_at_ms: int64, shape ``(n,)``; ``NO_TIME`` where the sensor gave none.
+        values: float32, shape ``(n, METRICS)``; NaN where nothing, or the impossible, was measured.
+        refused_values: int16, shape ``(n,)``: how many impossible values became absent.
+    """
+
+    sensor_ids: NDArray[np.int64]
+    observed_at_ms: NDArray[np.int64]
+    values: NDArray[np.float32]
+    refused_values: NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusMessage:
+    """What a hub tells one sensor: what it need not keep, and whether it speaks too fast.
+
+    Attributes:
+        committed_through_ms: Every reading this sensor sent with a time up to here is on disk,
+            refused, or thrown away as stale: it need not be sent again.
+        throttled: Whether a reading was refused for speaking too fast since the last status.
+    """
+
+    committed_through_ms: UnixMs
+    throttled: bool = False
+
+
+def encode_status(status: StatusMessage) -> bytes:
+    """Return the JSON a sensor reads."""
+    throttled = "true" if status.throttled else "false"
+    return (
+        f'{{"committed_through_ms":{status.committed_through_ms},"throttled":{throttled}}}'.encode()
+    )
+
+
+def decode_status(body: bytes) -> StatusMessage:
+    """Return the status in ``body``.
+
+    Raises:
+        MalformedMessageError: It is none.
+    """
+    try:
+        fields = json.loads(body)
+        through, throttled = fields["committed_through_ms"], fields["throttled"]
+    except (ValueError, RecursionError, TypeError, KeyError) as exc:
+        raise MalformedMessageError("no status") from exc
+    if type(through) is not int or type(throttled) is not bool:
+        raise MalformedMessageError("no status")
+    return StatusMessage(UnixMs(through), throttled)
+
+
+def parse_sensor_message(body: bytes, topic_sensor: SensorId | None = None) -> SensorMessage:
+    """Return the readings in a sensor's message.
+
+    A value nature does not allow becomes absent and is counted; the reading's other metrics go on.
+
+    Args:
+        body: JSON, SenML or msgpack, at most 64 KiB and 1,000 readings.
+        topic_sensor: Whose topic it came on. A message that names another sensor is refused; one
+            that names none is this sensor's.
+
+    Raises:
+        MalformedMessageError: Says what is wrong; never quotes the message. Nothing else escapes.
+    """
+    if len(body) > SENSOR_MESSAGE_BYTES_MAX:
+        raise MalformedMessageError(f"{len(body)} bytes exceeds {SENSOR_MESSAGE_BYTES_MAX}")
+    try:
+        found = _parsed(body)
+        items = found if type(found) is list else [found]
+        if not 1 <= len(items) <= READINGS_PER_SENSOR_MESSAGE_MAX:
+            raise MalformedMessageError(f"holds {len(items)} readings")
+        if not all(type(item) is dict for item in items):
+            raise MalformedMessageError("a reading is no object")
+        senml = any("n" in item or "bn" in item for item in items)
+        rows = _senml_rows(items) if senml else [_row(item) for item in items]
+        return _columns(rows, topic_sensor)
+    except (ValueError, TypeError, OverflowError, RecursionError, *UNPACKABLE) as exc:
+        raise MalformedMessageError(str(exc)[:120]) from exc
+
+
+_Row = tuple[int | None, int, tuple[float, ...], int]
+"""sensor id if named, time, values, how many were impossible."""
+
+
+def _columns(rows: list[_Row], topic_sensor: SensorId | None) -> SensorMessage:
+    sensor_ids, times, values, refused = zip(*rows, strict=True)
+    resolved = [topic_sensor if sensor_id is None else sensor_id for sensor_id in sensor_ids]
+    if None in resolved:
+        raise MalformedMessageError("names no sensor")
+    if topic_sensor is not None and any(sensor_id != topic_sensor for sensor_id in resolved):
+        raise MalformedMessageError("names another sensor than its topic")
+    return SensorMessage(
+        np.array(resolved, np.int64),
+        np.array(times, np.int64),
+        np.array(values, np.float32),
+        np.array(refused, np.int16),
+    )
+
+
+def _parsed(body: bytes) -> Any:
+    if body[:1] in (b"{", b"[", b" ", b"\n", b"\t", b"\r"):
+        return json.loads(body, parse_constant=_no_constant)
+    return unpack(body, bytes_max=SENSOR_MESSAGE_BYTES_MAX)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _row(item: dict[str, Any]) -> _Row:
+    values, measured, refused = list(_NOT_MEASURED), 0, 0
+    sensor_id, observed_at_ms = None, NO_TIME
+    for name, value in item.items():
+        if name == "sensor_id":
+            sensor_id = _sensor_id(value)
+        elif name in _TIME_NAMES:
+            observed_at_ms = _time_ms(value)
+        elif value is not None:
+            metric = _metric(name)
+            values[metric], impossible = _value(metric, value)
+            measured += 1
+            refused += impossible
+    if not measured:
+        raise ValueError("measures nothing")
+    return sensor_id, observed_at_ms, tuple(values), refused
+
+
+def _metric(name: str) -> Metric:
+    metric = BY_NAME.get(name)
+    if metric is None:
+        metric = BY_NAME.get(name.lower())
+    if metric is None:
+        raise ValueError("measures something unknown")
+    return metric
+
+
+def _value(metric: Metric, value: Any) -> tuple[float, int]:
+    if type(value) is not float and type(value) is not int:
+        raise ValueError("a value is no number")
+    if _LOW[metric] <= value <= _HIGH[metric]:
+        return value, 0
+    return math.nan, 1
+
+
+def _sensor_id(value: Any) -> int:
+    if type(value) is str and value.isascii() and value.isdigit() and len(value) <= 19:
+        value = int(value)
+    if type(value) is not int or not 0 <= value <= SENSOR_ID_MAX:
+        raise ValueError("sensor_id is no whole number in range")
+    return value
+
+
+def _time_ms(value: Any) -> int:
+    """Return Unix ms from ISO 8601 with an offset, or from a number of seconds or milliseconds."""
+    if type(value) is str:
+        instant = datetime.fromisoformat(value)
+        if instant.tzinfo is None:
+            raise ValueError("a time has no offset from UTC")
+        value = round(instant.timestamp() * 1_000)
+    elif type(value) is float or type(value) is int:
+        # No clock of ours reads the year 5138 in seconds, nor 1973 in milliseconds.
+        value = round(value if value > 100_000_000_000 else value * 1_000)
+    if type(value) is not int or not 0 <= value <= TIME_MS_MAX:
+        raise ValueError("a time is out of range")
+    return value
+
+
+def _senml_rows(records: list[dict[str, Any]]) -> list[_Row]:
+    """Join the pack's records to rows: one per resolved base name and time."""
+    rows: dict[tuple[int | None, int], tuple[list[float], int]] = {}
+    for sensor_id, observed_at_ms, name, value in _senml_resolved(records):
+        values, refused = rows.setdefault((sensor_id, observed_at_ms), (list(_NOT_MEASURED), 0))
+        metric = _metric(name)
+        values[metric], impossible = _value(metric, value)
+        rows[sensor_id, observed_at_ms] = values, refused + impossible
+    if not rows:
+        raise ValueError("measures nothing")
+    return [(*key, tuple(values), refused) for key, (values, refused) in rows.items()]
+
+
+def _senml_resolved(records: list[dict[str, Any]]) -> Iterator[tuple[int | None, int, str, Any]]:
+    """Yield sensor, time, metric name and value (RFC 8428, 4.6). Names are ``[sensor:]metric``."""
+    base_name, base_time, base_value = "", 0.0, 0.0
+    for record in records:
+        base_name = _typed(record.get("bn", base_name), str)
+        base_time = _typed(record.get("bt", base_time), float, int)
+        base_value = _typed(record.get("bv", base_value), float, int)
+        if "v" not in record:
+            continue
+        name = base_name + _typed(record.get("n", ""), str)
+        sensor, _, metric = name.rpartition(":")
+        time_s = base_time + _typed(record.get("t", 0), float, int)
+        if 0 != time_s < _SENML_TIME_MIN:
+            raise ValueError("a relative time means nothing once it has been kept")
+        observed_at_ms = _time_ms(time_s) if time_s else NO_TIME
+        sensor_id = _sensor_id(sensor.rpartition(":")[2]) if sensor else None
+        yield sensor_id, observed_at_ms, metric, base_value + _typed(record["v"], float, int)
+
+
+def _typed(value: Any, *types: type) -> Any:
+    if type(value) not in types:
+        raise ValueError("a field has another type")
+    return value
