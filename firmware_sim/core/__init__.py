@@ -1,0 +1,1 @@
+"""What simulated water is and what became of its readings: pure, columns, no I/O."""
