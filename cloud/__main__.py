@@ -1,0 +1,56 @@
+"""``python -m cloud STAGE``: one process a stage. A stage's imports wait until it is asked for."""
+
+import asyncio
+import sys
+from typing import Any, Final, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from cloud.run.service import set_up_log
+from cloud.settings import Settings
+from wire.errors import HeadgateError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+S = TypeVar("S", bound=Settings)
+_FROM_ENVIRONMENT: Final[dict[str, Any]] = {}
+
+
+def read_settings(kind: type[S]) -> S:
+    """Return the environment's settings, with the log set up as they say."""
+    try:
+        settings = kind(**_FROM_ENVIRONMENT)
+    except ValidationError as exc:
+        fields = "".join(f"  HEADGATE_{e['loc'][0]}: {e['msg']}\n".upper() for e in exc.errors())
+        raise SystemExit(f"the environment does not say enough:\n{fields}") from exc
+    set_up_log(settings.log)
+    return settings
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema up to date."""
+    from cloud.run.schema import run_migrate
+
+    asyncio.run(run_migrate(read_settings(Settings)))
+
+
+@app.command("store-id")
+def store_id() -> None:
+    """Print the name hubs pin this store by."""
+    from cloud.run.schema import run_store_id
+
+    typer.echo(asyncio.run(run_store_id(read_settings(Settings))))
+
+
+def main() -> None:
+    """Run the command line; an expected failure is one line on standard error and status 1."""
+    try:
+        app()
+    except HeadgateError as exc:
+        sys.exit(f"error: {exc}")
+
+
+if __name__ == "__main__":
+    main()

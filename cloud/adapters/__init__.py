@@ -1,0 +1,1 @@
+"""The cloud's neighbours, one file or folder per vendor."""

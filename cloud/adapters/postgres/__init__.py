@@ -1,0 +1,1 @@
+"""PostgreSQL: the only folder of the cloud that knows asyncpg. SQL lives in ``.sql`` beside it."""

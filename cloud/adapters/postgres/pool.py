@@ -1,0 +1,77 @@
+"""Connections, and the one place where asyncpg's failures become ours."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+
+from wire.errors import InfrastructureError
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+CONNECT_TIMEOUT_S: Final = 10.0
+COMMAND_TIMEOUT_S: Final = 120.0
+_OPTIONS: Final[dict[str, Any]] = {
+    "timeout": CONNECT_TIMEOUT_S,
+    "command_timeout": COMMAND_TIMEOUT_S,
+    "server_settings": {"application_name": "headgate", "timezone": "UTC"},
+}
+# Classes of SQLSTATE that say "not just now": connection, transaction rollback, resources,
+# operator intervention, system, and what a server that is starting or stopping answers.
+_TRANSIENT: Final = ("08", "40", "53", "55", "57", "58")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise what only the neighbour can be blamed for as our own.
+
+    Raises:
+        InfrastructureError: The database could not serve us just now; worth another try.
+    """
+    try:
+        yield
+    except asyncpg.PostgresError as exc:
+        if str(exc.sqlstate)[:2] not in _TRANSIENT:
+            raise
+        raise InfrastructureError(f"database: {exc}") from exc
+    except (OSError, TimeoutError, asyncpg.InterfaceError) as exc:
+        raise InfrastructureError(f"database: {exc!r}") from exc
+
+
+@asynccontextmanager
+async def connect(url: str) -> AsyncIterator[Connection]:
+    """Lend one connection.
+
+    Raises:
+        InfrastructureError: The database cannot be reached.
+    """
+    with translated():
+        connection = await asyncpg.connect(url, **_OPTIONS)
+    try:
+        yield connection
+    finally:
+        await _close(connection)
+
+
+@asynccontextmanager
+async def pool(url: str, *, connections_max: int = 4) -> AsyncIterator[Pool]:
+    """Lend a pool; it opens connections as they are needed and replaces broken ones.
+
+    Raises:
+        InfrastructureError: The database cannot be reached.
+    """
+    with translated():
+        opened = await asyncpg.create_pool(url, min_size=1, max_size=connections_max, **_OPTIONS)
+    try:
+        yield opened
+    finally:
+        opened.terminate()
+
+
+async def _close(connection: Connection) -> None:
+    try:
+        await connection.close(timeout=CONNECT_TIMEOUT_S)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()

@@ -1,0 +1,1 @@
+"""Decisions of the cloud, pure: values in, values out, time included."""

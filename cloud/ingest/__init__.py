@@ -1,0 +1,1 @@
+"""Ingest: batches become committed rows, then receipts."""

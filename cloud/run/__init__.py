@@ -1,0 +1,1 @@
+"""Composition roots, one file a stage: the only place that knows which neighbours are real."""

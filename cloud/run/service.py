@@ -1,0 +1,44 @@
+"""What every stage's process shares: log, loop, and an orderly end."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, Literal
+
+import structlog
+import uvloop
+
+
+def set_up_log(form: Literal["json", "console"]) -> None:
+    """Write structured lines to standard error."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer()
+            if form == "json"
+            else structlog.dev.ConsoleRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def serve(stage: Coroutine[Any, Any, None]) -> None:
+    """Run ``stage`` until it ends or SIGTERM or SIGINT cancels it."""
+
+    async def until_stopped() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        try:
+            await stage
+        except asyncio.CancelledError:
+            structlog.get_logger(__name__).info("stopped")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(until_stopped())
