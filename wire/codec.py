@@ -279,7 +279,7 @@ def _decode_rows(seal: Seal, shape: _Shape, raw: bytes) -> Batch:
     if not ((columns[2:_MARKS] >= 0) & (columns[2:_MARKS] < _MARK_LIMITS)).all():
         raise ValueError("a mark is out of range")
     metrics = shape.metrics()
-    bitmaps = np.frombuffer(raw, np.uint8, offset=at).reshape(len(metrics), -1)
+    bitmaps = np.frombuffer(raw, np.uint8, offset=at).reshape(len(metrics), -(-shape.rows // 8))
     absent = np.unpackbits(bitmaps, axis=1, count=shape.rows) == 0
     measured = (columns[_MARKS:] * RESOLUTION[metrics, None]).astype(np.float32)
     measured[absent] = np.nan

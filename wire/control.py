@@ -66,7 +66,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A hub asks after a reconnect: what of this do you have? At most 64 epochs."""
+    """A hub asks after a reconnect: what of this do you have? At most 48 epochs."""
 
     epochs: tuple[Held, ...]
 

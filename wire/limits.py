@@ -22,7 +22,7 @@ READINGS_PER_SENSOR_MESSAGE_MAX: Final = 1_000
 
 RANGES_PER_RECEIPT_MAX: Final = 64
 RANGES_PER_EPOCH_MAX: Final = 1_024  # more holes than this in one epoch is a sick or hostile hub
-EPOCHS_PER_HELLO_MAX: Final = 64
+EPOCHS_PER_HELLO_MAX: Final = 48
 REASON_CHARS_MAX: Final = 200
 
 SENSOR_RATE_PER_S: Final = 1.0
@@ -36,7 +36,7 @@ _WIDEST_ROW_BYTES: Final = 8 + 8 + 2 + 1 + 4 + 32 * (4 + 1)  # ids, time, marks,
 assert READINGS_PER_BATCH_MAX * _WIDEST_ROW_BYTES + HEADER_BYTES_MAX <= BATCH_BYTES_MAX
 # A receipt and a hello must fit the control frame: two 9-byte bounds and a list head per range.
 assert 2 * RANGES_PER_RECEIPT_MAX * 19 + 256 <= CONTROL_BYTES_MAX
-assert EPOCHS_PER_HELLO_MAX * (RANGES_PER_RECEIPT_MAX * 12 + 32) <= CONTROL_BYTES_MAX
+assert EPOCHS_PER_HELLO_MAX * (RANGES_PER_RECEIPT_MAX * 19 + 24) <= CONTROL_BYTES_MAX
 # What one receipt can name must be far less than what a hub may leave open.
 assert RANGES_PER_RECEIPT_MAX < RANGES_PER_EPOCH_MAX
 assert RESEND_AFTER_MS < RESEND_AFTER_MS_MAX
