@@ -1,16 +1,22 @@
-"""What the hub's two halves need from the spool, in their own words.
+"""What the hub's parts need from the spool and from the link to the cloud, in their own words.
 
-Everything here is synchronous and called from the one thread that owns the spool.
+The spool is synchronous and called from the one thread that owns it: through ``InTurn``.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from wire.control import Held
+from wire.errors import InfrastructureError
 from wire.ids import BatchKey, Epoch
 from wire.ranges import Ranges
+from wire.topics import Channel
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Urgency(IntEnum):
@@ -63,5 +69,54 @@ class BatchStore(Protocol):
         """Forget what a receipt covers, refused batches into quarantine; return how many.
 
         One transaction, idempotent: the same receipt again forgets nothing more.
+        """
+        ...
+
+
+class InTurn(Protocol):
+    """The one thread that owns the spool, as seen from the event loop."""
+
+    async def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do ``work`` there, one call after another. A cancelled wait does not stop the work."""
+        ...
+
+
+class LinkLostError(InfrastructureError):
+    """A connection to a broker could not be opened, or broke, or fell silent."""
+
+
+class Link(Protocol):
+    """One connection to the cloud's broker, good until it raises."""
+
+    async def publish(self, channel: Channel, body: bytes, *, retain: bool = False) -> None:
+        """Return once the next hop took the message, which promises nothing beyond that.
+
+        Many may be under way at once.
+
+        Raises:
+            LinkLostError: It did not, within the link's deadline.
+        """
+        ...
+
+    def incoming(self) -> AsyncIterator[tuple[Channel, bytes]]:
+        """Yield what the cloud says, until cancelled.
+
+        Raises:
+            LinkLostError: The link broke.
+        """
+        ...
+
+
+class Uplink(Protocol):
+    """The way to the cloud's broker."""
+
+    def open(self, will: bytes) -> AbstractAsyncContextManager[Link]:
+        """Connect, listen on the hub's own receipt channel, and say goodbye at the end.
+
+        Args:
+            will: What the broker tells others, retained on the status channel, if the link breaks.
+
+        Raises:
+            LinkLostError: On entry, within the deadline, if that cannot be.
         """
         ...

@@ -1,0 +1,148 @@
+"""One connection to an MQTT 3.1.1 broker: every wait with a deadline, every failure one error.
+
+The only module that knows the client library. It acknowledges what it has merely queued, and a
+broker acknowledges what it may drop: nobody above may take either for more than flow control.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+import aiomqtt
+
+from edge_agent.ports import LinkLostError
+
+KEEPALIVE_S: Final = 15
+ANSWER_WITHIN_S: Final = 8.0
+GOODBYE_WITHIN_S: Final = 2.0
+UNDER_WAY_MAX: Final = 256
+REFUSED: Final = 0x80
+
+_quiet = logging.getLogger("headgate.vendor.mqtt")
+_quiet.setLevel(logging.CRITICAL + 1)  # every fault reaches us as an exception, or as silence
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Which broker, and who we are there.
+
+    Attributes:
+        host: Of the broker.
+        port: Of the broker.
+        client_id: Ours; a second connection with it ends the first.
+        username: None for an anonymous one.
+        password: Never shown.
+    """
+
+    host: str
+    port: int
+    client_id: str
+    username: str | None = None
+    password: str | None = None
+
+    def __repr__(self) -> str:
+        """Show where to, never the password."""
+        return f"<Account {self.client_id} at {self.host}:{self.port}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker says, retained, if the connection breaks."""
+
+    topic: str
+    body: bytes
+
+
+class Connection:
+    """A connection that stands, until a call raises ``LinkLostError``."""
+
+    def __init__(self, client: aiomqtt.Client) -> None:
+        self._client = client
+
+    async def subscribe(self, topic_filter: str) -> None:
+        """Ask for a topic at QoS 1.
+
+        Raises:
+            LinkLostError: Refused, or unanswered within the deadline.
+        """
+        with _translated():
+            granted = await self._client.subscribe(topic_filter, qos=1)
+        if any((code if isinstance(code, int) else code.value) >= REFUSED for code in granted):
+            raise LinkLostError(f"the broker refuses a subscription to {topic_filter}")
+
+    async def publish(self, topic: str, body: bytes, *, qos: int = 1, retain: bool = False) -> None:
+        """Return once the broker has it (QoS 1), or it is on its way (QoS 0).
+
+        Raises:
+            LinkLostError: Not within the deadline.
+        """
+        with _translated():
+            await self._client.publish(topic, body, qos=qos, retain=retain)
+
+    async def messages(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield topic and body of what arrives, until cancelled.
+
+        Raises:
+            LinkLostError: The connection broke.
+        """
+        with _translated():
+            async for message in self._client.messages:
+                if isinstance(message.payload, bytes):
+                    yield message.topic.value, message.payload
+
+
+@asynccontextmanager
+async def connect(
+    account: Account,
+    *,
+    queued_max: int,
+    will: Will | None = None,
+    queue: type[asyncio.Queue[aiomqtt.Message]] = asyncio.Queue,
+) -> AsyncIterator[Connection]:
+    """Open a clean-session connection and close it at the end.
+
+    Args:
+        account: Where and who.
+        queued_max: Messages that may wait unread; further ones are thrown away.
+        will: For the broker to publish if the connection breaks.
+        queue: Holds the messages that wait.
+
+    Raises:
+        LinkLostError: On entry, within the deadline, if that cannot be.
+    """
+    client = aiomqtt.Client(
+        account.host,
+        account.port,
+        identifier=account.client_id,
+        username=account.username,
+        password=account.password,
+        clean_session=True,
+        keepalive=KEEPALIVE_S,
+        timeout=ANSWER_WITHIN_S,
+        will=aiomqtt.Will(will.topic, will.body, qos=1, retain=True) if will else None,
+        queue_type=queue,
+        max_queued_incoming_messages=queued_max,
+        max_inflight_messages=UNDER_WAY_MAX,
+        logger=_quiet,
+    )
+    client.pending_calls_threshold = UNDER_WAY_MAX
+    with _translated():
+        await client.__aenter__()
+    try:
+        yield Connection(client)
+    finally:
+        # A link that has gone silent takes no goodbye; the library would wait for one.
+        with suppress(aiomqtt.MqttError, TimeoutError):
+            async with asyncio.timeout(GOODBYE_WITHIN_S):
+                await client.__aexit__(None, None, None)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except aiomqtt.MqttError as exc:
+        raise LinkLostError(str(exc)) from exc

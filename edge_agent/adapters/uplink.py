@@ -1,0 +1,70 @@
+"""The uplink over MQTT: the hub under its own id, on its own literal topics."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from edge_agent.adapters.mqtt import (
+    ANSWER_WITHIN_S,
+    UNDER_WAY_MAX,
+    Account,
+    Connection,
+    Will,
+    connect,
+)
+from edge_agent.core.outbox import WINDOW_MAX
+from edge_agent.ports import Link
+from wire.ids import HubId, Region
+from wire.limits import RESEND_AFTER_MS
+from wire.topics import Channel, topic
+
+RECEIPTS_QUEUED_MAX: Final = 1_024
+
+# A link that swallows a batch is known to be dead before the batch would be sent again over it.
+assert ANSWER_WITHIN_S * 1_000 < RESEND_AFTER_MS
+assert WINDOW_MAX < UNDER_WAY_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class MqttUplink:
+    """``Uplink`` to any MQTT 3.1.1 broker.
+
+    Attributes:
+        account: Where the broker is; client id and user name are the hub's.
+        region: Where the hub stands: the first part of its topics.
+        hub_id: The second part.
+    """
+
+    account: Account
+    region: Region
+    hub_id: HubId
+
+    @asynccontextmanager
+    async def open(self, will: bytes) -> AsyncIterator[Link]:
+        """See ``Uplink``."""
+        last_will = Will(topic(self.region, self.hub_id, Channel.STATUS), will)
+        async with connect(
+            self.account, queued_max=RECEIPTS_QUEUED_MAX, will=last_will
+        ) as connection:
+            await connection.subscribe(topic(self.region, self.hub_id, Channel.RECEIPT))
+            yield _MqttLink(connection, self.region, self.hub_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _MqttLink:
+    connection: Connection
+    region: Region
+    hub_id: HubId
+
+    async def publish(self, channel: Channel, body: bytes, *, retain: bool = False) -> None:
+        """See ``Link``."""
+        name = topic(self.region, self.hub_id, channel)
+        await self.connection.publish(name, body, retain=retain)
+
+    async def incoming(self) -> AsyncIterator[tuple[Channel, bytes]]:
+        """See ``Link``."""
+        own = topic(self.region, self.hub_id, Channel.RECEIPT)
+        async for name, body in self.connection.messages():
+            if name == own:
+                yield Channel.RECEIPT, body
