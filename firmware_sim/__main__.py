@@ -1,0 +1,39 @@
+"""The command line of the simulators."""
+
+import asyncio
+import sys
+
+import structlog
+from pydantic import ValidationError
+from pydantic_settings import CliApp, get_subcommand
+
+from firmware_sim import run
+from firmware_sim.settings import FleetCommand, FloodCommand, Main
+from wire.errors import HeadgateError
+
+
+def main() -> None:
+    """Run a command; a failure we know ends with its reason and status 1."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        command = get_subcommand(CliApp.run(Main), is_required=True)
+        asyncio.run(_run(command))
+    except ValidationError as failure:
+        for fault in failure.errors():
+            sys.stderr.write(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}\n")
+        sys.exit(2)
+    except HeadgateError as failure:
+        sys.stderr.write(f"{failure}\n")
+        sys.exit(1)
+
+
+async def _run(command: object) -> None:
+    match command:
+        case FleetCommand() | FloodCommand():
+            await run.fleet(command)
+        case _:
+            raise AssertionError(f"no such command: {command!r}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The real neighbours: MQTT, PostgreSQL, files."""

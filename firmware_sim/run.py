@@ -1,0 +1,154 @@
+"""The composition root: settings become real sensors at real brokers."""
+
+import asyncio
+import json
+import signal
+import sys
+from dataclasses import asdict
+from typing import Final
+
+import numpy as np
+
+from firmware_sim.adapters.ledger_file import LedgerFile
+from firmware_sim.adapters.mqtt import MqttBroker
+from firmware_sim.core.events import Calendar, Event, contaminations, faults, plan
+from firmware_sim.core.noise import uniform
+from firmware_sim.core.pace import Pace, ScaledClock
+from firmware_sim.core.pending import ResendPolicy
+from firmware_sim.core.physics import Water
+from firmware_sim.core.profiles import PROFILES, ProfileName
+from firmware_sim.fleet.fleet import Crew, Fleet
+from firmware_sim.sensor import EVERY_STATUS, Connection, Tally
+from firmware_sim.settings import FleetCommand, FloodCommand, address
+from wire.clock import Clock, SystemClock
+from wire.ids import SensorId
+from wire.metric import Metric
+from wire.topics import sensor_status
+
+Sensing = FleetCommand | FloodCommand
+
+_FORGETFUL_CHANNEL: Final = 7_000
+_WARM_UP_MS: Final = 3_000
+
+
+async def fleet(settings: Sensing) -> None:
+    """Run a fleet (or, at high speed, a flood) to its end or to SIGTERM; then drain.
+
+    Progress and the readings each event touched are printed as JSON lines.
+    """
+    clock, stop = SystemClock(), _stop_on_signal()
+    ledger = LedgerFile(settings.ledger)
+    crew = _crew(settings)
+    connections = [
+        _connection(settings, crew, index, clock, ledger)
+        for index in range(len(settings.broker) * settings.connections)
+    ]
+    now_ms = clock.now_ms()
+    lasts_ms = int(settings.seconds * settings.speed * 1_000)
+    # Observed time ends at the present however fast it runs: nothing lies in the future.
+    scaled = ScaledClock(now_ms, now_ms - lasts_ms + int(settings.seconds * 1_000), settings.speed)
+    start_ms = scaled.observed_start_ms
+    pace = Pace(
+        crew.sensor_ids, start_ms, start_ms + lasts_ms, round(1_000 / settings.rate), settings.seed
+    )
+    water = Water(PROFILES[ProfileName(settings.profile)], settings.seed)
+    events = _events(settings, crew, start_ms, start_ms + lasts_ms)
+    async with asyncio.TaskGroup() as group:
+        talking = [
+            group.create_task(connection.run(), name=f"connection-{index}")
+            for index, connection in enumerate(connections)
+        ]
+        watching = group.create_task(_progress(settings, connections, clock), name="progress")
+        await Fleet(crew, connections, clock, scaled, pace, water).run(events, ledger, show, stop)
+        await _drain(connections, settings.drain_s)
+        for task in (*talking, watching):
+            task.cancel()
+    show({"done": _totals(connections)})
+    ledger.close()
+
+
+def show(fields: dict[str, object]) -> None:
+    """Print one JSON line for whoever watches."""
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
+
+
+def _crew(settings: Sensing) -> Crew:
+    total = settings.sensors * len(settings.broker)
+    sensor_ids = settings.first_sensor_id + np.arange(total, dtype=np.int64)
+    hub = np.arange(total) // settings.sensors
+    return Crew(
+        sensor_ids,
+        hub.astype(np.int16),
+        connection=hub * settings.connections + np.arange(total) % settings.connections,
+        kept=uniform(settings.seed, sensor_ids, _FORGETFUL_CHANNEL) >= settings.forgetful,
+    )
+
+
+def _connection(
+    settings: Sensing, crew: Crew, index: int, clock: Clock, ledger: LedgerFile
+) -> Connection:
+    filters: tuple[str, ...] = (EVERY_STATUS,)
+    if settings.connections > 1:
+        own = crew.sensor_ids[crew.connection == index].tolist()
+        filters = tuple(sensor_status(SensorId(sensor_id)) for sensor_id in own)
+    hub = address(settings.broker[index // settings.connections])
+    return Connection(
+        MqttBroker(hub, f"sensors-{settings.first_sensor_id}-{index}"),
+        clock,
+        ledger,
+        ResendPolicy(),
+        per_message=settings.per_message,
+        filters=filters,
+    )
+
+
+def _events(settings: Sensing, crew: Crew, start_ms: int, end_ms: int) -> list[Event]:
+    """Contaminate sensors that keep what they measure; give faults to others, if both happen."""
+    metrics = {*PROFILES[ProfileName(settings.profile)].spreads, Metric.DISSOLVED_OXYGEN}
+    keeping: list[int] = crew.sensor_ids[crew.kept].tolist()
+    both = settings.contaminate_every_s > 0 and settings.fault_every_s > 0
+    wet, broken = (keeping[::2], keeping[1::2]) if both else (keeping, keeping)
+    events: list[Event] = []
+    for every_s, causes, sensors in (
+        (settings.contaminate_every_s, contaminations(metrics), wet),
+        (settings.fault_every_s, faults(metrics), broken),
+    ):
+        if every_s > 0:
+            calendar = Calendar(
+                start_ms + _WARM_UP_MS,
+                end_ms,
+                int(every_s * 1_000),
+                int(settings.contamination_s * 1_000),
+            )
+            events += plan(calendar, causes, sensors, settings.seed, first=len(events))
+    return events
+
+
+async def _drain(connections: list[Connection], within_s: float) -> None:
+    try:
+        async with asyncio.timeout(within_s), asyncio.TaskGroup() as group:
+            for index, connection in enumerate(connections):
+                group.create_task(connection.drained(), name=f"drain-{index}")
+    except TimeoutError:
+        return
+
+
+async def _progress(settings: Sensing, connections: list[Connection], clock: Clock) -> None:
+    while True:
+        await clock.sleep_ms(int(settings.progress_every_s * 1_000))
+        show({"progress": _totals(connections)})
+
+
+def _totals(connections: list[Connection]) -> dict[str, int]:
+    tallies = [asdict(connection.tally) for connection in connections]
+    totals = {name: sum(tally[name] for tally in tallies) for name in asdict(Tally())}
+    return {**totals, "pending": sum(connection.held for connection in connections)}
+
+
+def _stop_on_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
