@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check format bench soak clean
+.PHONY: help install demo up test check conformance format bench soak clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ check: install ## Format, lint, floors, types
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/lint-imports --no-cache --config .importlinter
 	@$(BIN)/mypy
+
+conformance: install ## Run every test and write docs/conformance.md from the ids they name
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --conformance docs/conformance.md
 
 format: install ## Rewrite the sources in house format
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

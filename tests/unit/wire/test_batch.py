@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.builders import NOON, a_batch, a_seal, a_tombstone
 from wire.batch import Kind
-from wire.ids import UnixMs
+from wire.ids import Epoch, UnixMs
 from wire.limits import READINGS_PER_BATCH_MAX, SENSOR_ID_MAX, TIME_MS_MAX
 from wire.metric import METRICS
 
@@ -78,4 +78,4 @@ def test_a_tombstone_names_only_what_its_hub_sealed_before(change: dict[str, Any
 
 def test_a_tombstone_may_name_everything_before_itself_and_any_of_an_earlier_life() -> None:
     replace(a_tombstone(sequence=9), low=0, high=9)
-    replace(a_tombstone(sequence=9), epoch=1, high=10_000)
+    replace(a_tombstone(sequence=9), epoch=Epoch(1), high=10_000)

@@ -3,6 +3,7 @@
 A file is never changed. A new version adds files beside the old ones.
 """
 
+import re
 from pathlib import Path
 from uuid import UUID
 
@@ -77,3 +78,12 @@ def test_control_messages_are_written_as_ever_and_read_as_ever() -> None:
         shipped = bytes.fromhex((GOLDEN / f"{name}.hex").read_text())
         assert body == shipped
         assert decode_it(shipped) == said
+
+
+def test_the_page_about_the_wire_shows_the_shipped_bytes() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "wire.md").read_text()
+    shown = page.partition("is 86 bytes:\n\n```\n")[2].partition("```")[0]
+    byte = re.compile(r"(?<=\s)[0-9a-f]{2}(?=\s)")
+    hexes = [byte.findall(f" {line[:38]} ") for line in shown.splitlines()]
+    shipped = (GOLDEN / "v1-one-reading.hex").read_text().split()
+    assert [pair for line in hexes for pair in line] == shipped
