@@ -1,0 +1,52 @@
+"""``python -m gateway``: the broker's door, and enrolment."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.core.identity import MalformedIdentityError, Role
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
+)
+
+
+@app.command()
+def mqtt() -> None:
+    """Serve the embedded MQTT broker (HEADGATE_MQTT_BIND, HEADGATE_IDENTITIES)."""
+    from gateway import run  # heavy, and enrolment does not need it
+    from gateway.core.bind import ForbiddenBindError
+    from gateway.settings import Settings
+
+    reasons: list[str] = []
+    try:
+        run.mqtt(Settings())  # type: ignore[call-arg]  # from the environment
+    except* (ForbiddenBindError, OSError) as failures:
+        reasons = [str(each) for each in failures.exceptions]
+    if reasons:
+        typer.echo(f"gateway: {'; '.join(reasons)}", err=True)
+        raise typer.Exit(2)
+
+
+@app.command()
+def enrol(
+    name: Annotated[str, typer.Argument(help="User name; a hub's is its hub id.")],
+    role: Annotated[Role, typer.Option(help="What the client is for.")],
+    region: Annotated[str, typer.Option(help="A hub's region.")],
+    identities: Annotated[Path, typer.Option(help="Folder of identity files.")],
+    token_file: Annotated[Path, typer.Option(help="Where the client's token goes.")],
+    force: Annotated[bool, typer.Option(help="Draw a new token, replacing what is there.")] = False,
+) -> None:
+    """Enrol a client: an identity file for the broker, a token file for the client."""
+    from gateway.adapters.identities import enrol as enrol_files
+
+    try:
+        enrol_files(name, role, region, folder=identities, token_file=token_file, force=force)
+    except MalformedIdentityError as exc:
+        typer.echo(f"gateway: {exc}", err=True)
+        raise typer.Exit(2) from exc
+
+
+if __name__ == "__main__":
+    app()

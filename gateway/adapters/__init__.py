@@ -1,0 +1,1 @@
+"""The gateway's neighbours: identity files and the broker library."""
