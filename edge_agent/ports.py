@@ -3,7 +3,7 @@
 The spool is synchronous and called from the one thread that owns it: through ``InTurn``.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -11,7 +11,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from wire.control import Held
 from wire.errors import InfrastructureError
-from wire.ids import BatchKey, Epoch
+from wire.ids import BatchKey, Epoch, SensorId
 from wire.ranges import Ranges
 from wire.topics import Channel
 
@@ -119,4 +119,31 @@ class Uplink(Protocol):
         Raises:
             LinkLostError: On entry, within the deadline, if that cannot be.
         """
+        ...
+
+
+class Accept(Protocol):
+    """Where a sensor's message goes."""
+
+    async def __call__(self, topic: str, body: bytes) -> int:
+        """Take a message once there is room for it; return how many readings it counts as, >= 1.
+
+        Taken is not committed: only the status a sensor hears later says that.
+        """
+        ...
+
+
+class SensorSide(Protocol):
+    """The local broker the sensors speak to: embedded, or any other."""
+
+    async def run(self, accept: Accept) -> None:
+        """Hand every ``sensors/+/data`` message to ``accept``, until cancelled.
+
+        Raises:
+            LinkLostError: The sensors cannot be served here at all.
+        """
+        ...
+
+    async def tell(self, statuses: Iterable[tuple[SensorId, bytes]]) -> None:
+        """Send each sensor its status, if it listens. A status lost is made good by the next."""
         ...

@@ -6,10 +6,10 @@ broker acknowledges what it may drop: nobody above may take either for more than
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, cast
 
 import aiomqtt
 
@@ -100,7 +100,7 @@ async def connect(
     *,
     queued_max: int,
     will: Will | None = None,
-    queue: type[asyncio.Queue[aiomqtt.Message]] = asyncio.Queue,
+    queue: Callable[..., asyncio.Queue[Any]] = asyncio.Queue,
 ) -> AsyncIterator[Connection]:
     """Open a clean-session connection and close it at the end.
 
@@ -108,7 +108,7 @@ async def connect(
         account: Where and who.
         queued_max: Messages that may wait unread; further ones are thrown away.
         will: For the broker to publish if the connection breaks.
-        queue: Holds the messages that wait.
+        queue: Makes the queue they wait in, given ``maxsize``.
 
     Raises:
         LinkLostError: On entry, within the deadline, if that cannot be.
@@ -123,7 +123,7 @@ async def connect(
         keepalive=KEEPALIVE_S,
         timeout=ANSWER_WITHIN_S,
         will=aiomqtt.Will(will.topic, will.body, qos=1, retain=True) if will else None,
-        queue_type=queue,
+        queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", queue),
         max_queued_incoming_messages=queued_max,
         max_inflight_messages=UNDER_WAY_MAX,
         logger=_quiet,
