@@ -5,13 +5,14 @@ import ctypes
 import functools
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from headgate.stack.errors import StackError
 
@@ -36,7 +37,7 @@ class Program:
         name: Unique within a stack.
         argv: The command, executable first.
         env: The whole environment; nothing is inherited.
-        log: Where its output is appended; the file before the last start is kept once as ``.1``.
+        log: Where its output is appended; what no longer fits is kept once as ``.1``.
         is_ready: Whether the process with this pid serves. Must not raise and not block.
         ready_within_s: How long it may take to serve before it is killed and started again.
         prepare: Runs before every start, e.g. to remove what a crash left behind.
@@ -71,7 +72,8 @@ class Process:
         if program.prepare is not None:
             program.prepare()
         self.program = program
-        with open_log(program.log) as log:
+        bound_log(program.log)
+        with program.log.open("ab") as log:
             try:
                 self._popen = _spawn(program, log.fileno())
             except OSError as exc:
@@ -118,11 +120,49 @@ class Process:
         return self._popen.wait()
 
 
-def open_log(path: Path) -> BinaryIO:
-    """Open a log for appending; one that has grown large is first moved aside, once."""
+def bound_log(path: Path) -> None:
+    """Move what a log holds aside once it has grown large, under the writer's feet.
+
+    The writer appends, so it goes on at the new end; a line written between the copy and the
+    cut is lost.
+    """
     if path.exists() and path.stat().st_size > _LOG_BYTES_MAX:
-        path.replace(path.with_name(f"{path.name}.1"))
-    return path.open("ab")
+        shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        os.truncate(path, 0)
+
+
+async def run_once(argv: tuple[str, ...], env: Mapping[str, str], *, within_s: float) -> str:
+    """Run a short command on the same leash and return what it printed.
+
+    Raises:
+        StackError: It failed, or took too long.
+    """
+    leash = functools.partial(_leash, os.getpid(), signal.SIGKILL)
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=leash,
+    )
+    command = " ".join(argv[3:5])
+    try:
+        async with asyncio.timeout(within_s):
+            said, complained = await process.communicate()
+    except TimeoutError as exc:
+        raise StackError(f"{command} took over {within_s:g} s", hint="try again") from exc
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise StackError(
+            f"{command} failed: {complained.decode(errors='replace').strip()[-800:]}",
+            hint="run `headgate doctor`",
+        )
+    return said.decode()
 
 
 def account(name: str) -> Owner | None:

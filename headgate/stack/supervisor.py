@@ -9,13 +9,14 @@ from types import TracebackType
 from typing import Final, Self
 
 from headgate.stack.errors import StackError
-from headgate.stack.process import Process, Program
+from headgate.stack.process import Process, Program, bound_log
 
 _POLL_S: Final = 0.02
 _STARTS_MAX: Final = 3  # a program that never served is given up after this many starts
 _BACKOFF_S: Final = 0.1
 _BACKOFF_S_MAX: Final = 5.0
 _STEADY_S: Final = 10.0  # served this long: the next crash is a new one
+_LOGS_EVERY_S: Final = 5.0
 _TAIL_CHARS: Final = 1_500
 
 
@@ -46,6 +47,7 @@ class Supervisor:
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
+        self._logs = self._tasks.create_task(self._bound_logs(), name="logs")
         return self
 
     async def __aexit__(
@@ -56,6 +58,7 @@ class Supervisor:
     ) -> None:
         for name in reversed(list(self._kept)):
             await self.stop(name)
+        self._logs.cancel()
         await self._tasks.__aexit__(kind, error, trace)
 
     @property
@@ -163,6 +166,12 @@ class Supervisor:
                 return False
             await asyncio.sleep(_POLL_S)
         return True
+
+    async def _bound_logs(self) -> None:
+        while True:
+            await asyncio.sleep(_LOGS_EVERY_S)
+            for kept in self._kept.values():
+                bound_log(kept.program.log)
 
     def _gave_up(self, program: Program, ending: str) -> StackError:
         log = program.log.read_text(errors="replace") if program.log.exists() else ""

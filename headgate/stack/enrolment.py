@@ -1,0 +1,108 @@
+"""Enrolment: stages and hubs get an identity at the broker, hubs also a configuration."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from headgate.stack.errors import StackError
+from headgate.stack.layout import Facts, Home
+from headgate.stack.network import free_port
+from headgate.stack.postgres import write_secret
+from headgate.stack.process import run_once
+from headgate.stack.programs import STAGES, command, environment
+from wire.ids import is_name
+
+_ENROL_WITHIN_S: Final = 60.0
+_SENSORS_PORT: Final = 1884
+_SPOOL_BYTES_MAX: Final = 1024**3
+_REGION: Final = "local"  # stages belong to no region; the gateway wants a name
+
+
+async def enrol_stages(home: Home) -> None:
+    """Enrol every stage. Idempotent, and free once done."""
+    missing = [
+        role
+        for role in STAGES
+        if not ((home.identities / f"{role}.json").exists() and home.token(role).exists())
+    ]
+    async with asyncio.TaskGroup() as tasks:
+        for role in missing:
+            tasks.create_task(_enrol(home, role, role, _REGION, home.token(role)), name=role)
+
+
+async def add_hub(
+    home: Home,
+    facts: Facts,
+    hub_id: str,
+    region: str,
+    *,
+    folder: Path | None = None,
+    **overrides: Any,
+) -> Path:
+    """Enrol a hub and write its ``edge.toml`` and token; return the configuration's path.
+
+    Idempotent: the token is kept, the configuration is written anew. ``overrides`` replace or add
+    settings of ``edge.toml``; a mapping is merged into its table, None removes a setting.
+
+    Raises:
+        StackError: The names are not names, or the hub is enrolled in another region.
+    """
+    if not (is_name(hub_id) and is_name(region)):
+        raise StackError(
+            f"{hub_id!r} in {region!r}: no such names", hint="use [a-z0-9-], at most 64 characters"
+        )
+    folder = (folder or home.hubs / hub_id).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    token_file = folder / f"{hub_id}.token"
+    await _enrol(home, hub_id, "hub", region, token_file)
+    settings: dict[str, Any] = {
+        "hub_id": hub_id,
+        "region": region,
+        "store_id": facts.store_id,
+        "data_dir": str(folder / "data"),
+        "window_s": 10,
+        "spool_bytes_max": _SPOOL_BYTES_MAX,
+        "clock_trusted": True,
+        "uplink": {
+            "url": f"mqtt://127.0.0.1:{facts.mqtt_port}",
+            "token_file": str(token_file),
+        },
+        "sensors": {},
+    }
+    _merge(settings, overrides)
+    if not settings["sensors"]:
+        settings["sensors"] = {"listen": f"127.0.0.1:{free_port(_SENSORS_PORT)}"}
+    path = folder / "edge.toml"
+    write_secret(path, to_toml(settings))
+    return path
+
+
+def to_toml(settings: dict[str, Any]) -> str:
+    """Return settings as TOML: plain values first, then one table a mapping."""
+    plain = {name: value for name, value in settings.items() if not isinstance(value, dict)}
+    tables = {name: value for name, value in settings.items() if isinstance(value, dict)}
+    # JSON's strings, numbers and booleans are TOML's.
+    lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
+    for table, fields in tables.items():
+        lines += ["", f"[{table}]"]
+        lines += [f"{name} = {json.dumps(value)}" for name, value in fields.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _merge(settings: dict[str, Any], overrides: dict[str, Any]) -> None:
+    for name, value in overrides.items():
+        if isinstance(value, dict):
+            _merge(settings.setdefault(name, {}), value)
+        elif value is None:
+            settings.pop(name, None)
+        else:
+            settings[name] = str(value) if isinstance(value, Path) else value
+
+
+async def _enrol(home: Home, name: str, role: str, region: str, token_file: Path) -> None:
+    arguments = ("enrol", name, "--role", role, "--region", region)
+    files = ("--identities", str(home.identities), "--token-file", str(token_file))
+    await run_once(
+        command("gateway", *arguments, *files), environment(home), within_s=_ENROL_WITHIN_S
+    )
