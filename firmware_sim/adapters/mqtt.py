@@ -77,6 +77,7 @@ class MqttBroker:
             max_queued_outgoing_messages=_QUEUED_MAX,
             max_concurrent_outgoing_calls=_QUEUED_MAX,
         )
+        client.pending_calls_threshold = _IN_FLIGHT_MAX  # below it, many in flight is no news
         with _translated():
             async with client:
                 for topic in filters:

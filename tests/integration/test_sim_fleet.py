@@ -7,41 +7,50 @@ import socket
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiomqtt
 import pytest
-from amqtt.broker import Broker
 
 from firmware_sim.core.ledger import ChunkKind, chunks, unpack_readings
+from tests.support.postgres import free_port
 from tests.support.wait import until
 from wire.ids import UnixMs
 from wire.reading import StatusMessage, encode_status, parse_sensor_message
 from wire.topics import SENSOR_DATA_FILTER, parse_sensor_data, sensor_status
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+BROKER = """
+import asyncio, sys
+from amqtt.broker import Broker
 
+async def main():
+    await Broker({
+        "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{sys.argv[1]}"}},
+        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {}},
+    }).start()
+    await asyncio.Event().wait()
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+asyncio.run(main())
+"""
 
 
 @asynccontextmanager
-async def embedded_broker(port: int) -> AsyncIterator[Broker]:
-    broker = Broker(
-        {
-            "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
-            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {}},
-        }
-    )
-    await broker.start()
+async def embedded_broker(port: int) -> AsyncIterator[None]:
+    """Run the hubs' own kind of broker in a process; at the end it is killed, as by power."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", BROKER, str(port))
     try:
-        yield broker
+        await until(lambda: listens(port), within_s=20)
+        yield
     finally:
-        await broker.shutdown()
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Agent:
@@ -51,6 +60,10 @@ class Agent:
         self.kept: dict[int, set[int]] = defaultdict(set)
 
     async def run(self, port: int) -> None:
+        with suppress(aiomqtt.MqttError):
+            await self._serve(port)
+
+    async def _serve(self, port: int) -> None:
         async with aiomqtt.Client("127.0.0.1", port, identifier="agent") as client:
             await client.subscribe(SENSOR_DATA_FILTER, qos=1)
             async for message in client.messages:
@@ -59,7 +72,7 @@ class Agent:
                 times = parse_sensor_message(message.payload, sensor_id).observed_at_ms.tolist()
                 self.kept[sensor_id].update(times)
                 status = StatusMessage(UnixMs(max(times)))
-                await client.publish(sensor_status(sensor_id), encode_status(status), qos=1)
+                await client.publish(sensor_status(sensor_id), encode_status(status))
 
 
 @asynccontextmanager
