@@ -1,7 +1,7 @@
 """Bands: the closed interval a healthy value stays inside, each with the law it comes from."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,10 @@ DEFAULT: Final = (
     BandRow(Metric.LEAD, None, 15.0, 0.5, 5, "US", "40 CFR 141.80 (action level)"),
     BandRow(Metric.ARSENIC, None, 10.0, 0.5, 5, "US", "40 CFR 141.62"),
 )
+
+
+FAR_DEAD_BANDS: Final = 10  # so many dead bands beyond its edge, a breach is one step graver
+SEVERITY_MAX: Final = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,3 +97,25 @@ def breaches(values: NDArray[np.float32], healthy: Bands) -> NDArray[np.bool_]:
     """
     outside: NDArray[np.bool_] = (values < healthy.low) | (values > healthy.high)
     return outside
+
+
+def severity_of(
+    severity: int | NDArray[np.integer[Any]],
+    newest: NDArray[np.float32],
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    dead_band: NDArray[np.float32],
+) -> NDArray[np.int64]:
+    """Return how grave breaches are: the band's severity, one more where two values are far out.
+
+    Args:
+        severity: Of the band, 1..5.
+        newest: The last few values of ``n`` series, shape ``(m, n)``.
+        low: Shape ``(n,)``, as ``high`` and ``dead_band``.
+        high: See ``low``.
+        dead_band: The scale of "far"; where it is 0 nothing is far.
+    """
+    beyond = np.fmax(newest - high, low - newest) > FAR_DEAD_BANDS * dead_band
+    far = (beyond.sum(axis=0) >= 2) & (dead_band > 0)
+    graver: NDArray[np.int64] = np.minimum(np.asarray(severity) + far, SEVERITY_MAX)
+    return graver

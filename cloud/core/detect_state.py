@@ -1,0 +1,184 @@
+"""What detection remembers of one hub's sensors, as arrays, and as bytes between processes."""
+
+import json
+import zlib
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.core.detect_rows import COLUMNS
+from water.rules import DEPTH
+
+VERSION: Final = 1
+SENSORS_PER_HUB_MAX: Final = 20_000
+KEPT: Final = DEPTH - 1  # instants remembered; the newest comes with the batch
+NEVER: Final = -1
+
+
+def _never(sensors: int) -> NDArray[np.int64]:
+    return np.full(sensors, NEVER, np.int64)
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """The last instants of every series, and which causes are open.
+
+    Attributes:
+        last_ms: int64, shape ``(sensors,)``: last instant evaluated, ``NEVER`` before the first.
+        values: float32, shape ``(sensors, COLUMNS, KEPT)``, oldest first, NaN where none.
+        at_ms: int64, same shape: when.
+        opened: uint8, shape ``(sensors, COLUMNS)``: a bit for each open cause.
+    """
+
+    last_ms: NDArray[np.int64]
+    values: NDArray[np.float32]
+    at_ms: NDArray[np.int64]
+    opened: NDArray[np.uint8]
+
+    @classmethod
+    def fresh(cls, sensors: int) -> "Track":
+        """Return a track that has seen nothing."""
+        shape = (sensors, COLUMNS, KEPT)
+        return cls(
+            _never(sensors),
+            np.full(shape, np.nan, np.float32),
+            np.zeros(shape, np.int64),
+            np.zeros((sensors, COLUMNS), np.uint8),
+        )
+
+    def forget(self, places: NDArray[np.intp]) -> None:
+        """Begin anew for these sensors."""
+        self.last_ms[places] = NEVER
+        self.values[places] = np.nan
+        self.at_ms[places] = 0
+        self.opened[places] = 0
+
+
+@dataclass(slots=True, eq=False)
+class Standing:
+    """How long every probe has stood still, and how often it moves; int32 ``(sensors, COLUMNS)``.
+
+    Attributes:
+        run: Equal values up to and including the last.
+        changes: Successive values that differed, ever.
+        pairs: Successive values compared, ever.
+    """
+
+    run: NDArray[np.int32]
+    changes: NDArray[np.int32]
+    pairs: NDArray[np.int32]
+
+    @classmethod
+    def fresh(cls, sensors: int) -> "Standing":
+        """Return the standing of probes never heard."""
+        return cls(*(np.zeros((sensors, COLUMNS), np.int32) for _ in range(3)))
+
+
+@dataclass(slots=True, eq=False)
+class HubState:
+    """Everything remembered of a hub. ``evaluate`` moves it on; nothing else does.
+
+    Attributes:
+        sensor_ids: int64, sorted.
+        live: What has been evaluated in order of time.
+        past: The historical path: late and backfilled readings, on their own.
+        standing: Of the live series.
+    """
+
+    sensor_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    live: Track = field(default_factory=lambda: Track.fresh(0))
+    past: Track = field(default_factory=lambda: Track.fresh(0))
+    standing: Standing = field(default_factory=lambda: Standing.fresh(0))
+
+    def __len__(self) -> int:
+        """Return the number of sensors."""
+        return len(self.sensor_ids)
+
+    def admit(self, sensor_ids: NDArray[np.int64]) -> bool:
+        """Make room for sensors not seen before; return whether there were any. Idempotent."""
+        if len(self):
+            nearest = np.searchsorted(self.sensor_ids, sensor_ids).clip(max=len(self) - 1)
+            if (self.sensor_ids[nearest] == sensor_ids).all():
+                return False
+        union = np.union1d(self.sensor_ids, sensor_ids)
+        old = np.searchsorted(union, self.sensor_ids)
+        for name, blank in (
+            ("live", Track.fresh(len(union))),
+            ("past", Track.fresh(len(union))),
+            ("standing", Standing.fresh(len(union))),
+        ):
+            _scatter(getattr(self, name), blank, old)
+            setattr(self, name, blank)
+        self.sensor_ids = union
+        return True
+
+    def to_bytes(self) -> bytes:
+        """Return a snapshot. Only columns and sensors that hold something are written."""
+        columns = np.flatnonzero(~np.isnan(self.live.values[:, :, -1]).all(axis=0))
+        heard = np.flatnonzero(self.past.last_ms != NEVER)
+        tracks = [
+            *(a for a in _cut(self.live, slice(None), columns)),
+            *(a for a in _cut(self.standing, slice(None), columns)),
+            *(a for a in _cut(self.past, heard, np.arange(COLUMNS))),
+        ]
+        head = json.dumps([len(self), columns.tolist(), heard.tolist()]).encode()
+        body = b"".join(array.tobytes() for array in (self.sensor_ids, *tracks))
+        packed = zlib.compress(len(head).to_bytes(4, "little") + head + body, 1)
+        return bytes([VERSION]) + packed
+
+    @classmethod
+    def from_bytes(cls, snapshot: bytes) -> "HubState":
+        """Return what ``to_bytes`` wrote.
+
+        Raises:
+            ValueError: Another version wrote it, or it is damaged.
+        """
+        if snapshot[:1] != bytes([VERSION]):
+            raise ValueError("another version's snapshot")
+        try:
+            raw = zlib.decompress(snapshot[1:])
+            size = int.from_bytes(raw[:4], "little")
+            sensors, columns, heard = json.loads(raw[4 : 4 + size])
+        except zlib.error as exc:
+            raise ValueError("a damaged snapshot") from exc
+        if sensors > SENSORS_PER_HUB_MAX:
+            raise ValueError("a snapshot of too many sensors")
+        reader = _Reader(raw, 4 + size)
+        state = cls()
+        state.admit(reader.read(np.zeros(sensors, np.int64)))
+        used = np.array(columns, np.intp)
+        for part, places, chosen in (
+            (state.live, np.arange(sensors), used),
+            (state.standing, np.arange(sensors), used),
+            (state.past, np.array(heard, np.intp), np.arange(COLUMNS)),
+        ):
+            for array in _arrays(part):
+                where = places if array.ndim == 1 else np.ix_(places, chosen)
+                array[where] = reader.read(array[where])
+        return state
+
+
+def _arrays(part: Track | Standing) -> list[NDArray[Any]]:
+    return [getattr(part, each.name) for each in fields(part)]
+
+
+def _scatter(old: Track | Standing, blank: Track | Standing, places: NDArray[np.intp]) -> None:
+    for source, target in zip(_arrays(old), _arrays(blank), strict=True):
+        target[places] = source
+
+
+def _cut(part: Track | Standing, places: Any, columns: NDArray[np.intp]) -> list[NDArray[Any]]:
+    return [a[places] if a.ndim == 1 else a[places][:, columns] for a in _arrays(part)]
+
+
+class _Reader:
+    def __init__(self, raw: bytes, at: int) -> None:
+        self._raw, self._at = raw, at
+
+    def read(self, like: NDArray[Any]) -> NDArray[Any]:
+        count = like.size
+        found = np.frombuffer(self._raw, like.dtype, count, self._at).reshape(like.shape)
+        self._at += count * like.dtype.itemsize
+        return found
