@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cloud.core.arrivals import DeadLetter, Lent, Life, Parcel
 from cloud.core.ledger import Entry
 from cloud.core.rows import Rows
-from wire.ids import BatchKey, HubId, Region, UnixMs
+from wire.ids import BatchKey, HubId, Region, SensorId, UnixMs
 from wire.topics import Lane
 
 
@@ -78,11 +78,12 @@ class Transaction(Protocol):
         """Undo everything since ``savepoint``, locks included; the transaction goes on."""
         ...
 
-    async def add_readings(self, rows: Rows) -> bool:
+    async def add_readings(self, rows: Rows) -> SensorId | None:
         """Store routine rows, sorted, each instant once.
 
         Returns:
-            False if an instant is stored already; then only ``roll_back`` is legal.
+            None; or a sensor one of whose instants is stored already: then nothing was stored and
+            only ``roll_back`` is legal.
         """
         ...
 

@@ -85,7 +85,7 @@ class _Mailbox(asyncio.Queue[aiomqtt.Message]):
 
     def put_nowait(self, item: aiomqtt.Message) -> None:
         topic, body = str(item.topic), item.payload
-        if not isinstance(body, bytes) or not self._keeps(topic):
+        if not self._keeps(topic):
             return
         if self.bytes + len(body) > self._bytes_max:
             self.dropped += 1

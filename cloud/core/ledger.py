@@ -112,6 +112,13 @@ def announce(entry: Entry, next_sequence: int) -> Entry:
     return replace(entry, next_sequence=max(entry.next_sequence, next_sequence))
 
 
+def shed_since(before: Entries, after: Entries) -> int:
+    """Return how many sequences became shed."""
+    return sum(ranges.count(entry.shed) for entry in after.values()) - sum(
+        ranges.count(entry.shed) for entry in before.values()
+    )
+
+
 def _shed(entry: Entry, lost: Tombstone) -> Entry:
     named = ((lost.low, lost.high),)
     return replace(

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wire.batch import Batch, Flag
+from wire.batch import Batch, Flag, Seal
 from wire.ids import UnixMs
 from wire.limits import FUTURE_MS_MAX
 from wire.metric import HIGH, LOW, METRICS, equal
@@ -98,13 +98,13 @@ def gather(batches: Sequence[Batch]) -> Rows:
 
 
 def screen(
-    rows: Rows, batches: Sequence[Batch], foreign: Bools, now_ms: UnixMs, retention_ms: int
+    rows: Rows, seals: Sequence[Seal], foreign: Bools, now_ms: UnixMs, retention_ms: int
 ) -> NDArray[np.int8]:
     """Return each row's fault.
 
     Args:
-        rows: From ``gather(batches)``.
-        batches: What ``rows.batch`` points into.
+        rows: From ``gather``.
+        seals: What ``rows.batch`` points into.
         foreign: Shape ``(n,)``: rows of a sensor another hub speaks for.
         now_ms: The store's time.
         retention_ms: How far back rows are taken, but for batches with a floor of their own.
@@ -112,7 +112,7 @@ def screen(
     Returns:
         int8, shape ``(n,)``: an index into ``FAULTS``, or ``FINE``.
     """
-    floors = np.array([_floor(batch, now_ms - retention_ms) for batch in batches], np.int64)
+    floors = np.array([_floor(seal, now_ms - retention_ms) for seal in seals], np.int64)
     faults = np.full(len(rows), FINE, np.int8)
     faults[rows.observed_at_ms < floors[rows.batch]] = FAULTS.index(Fault.EXPIRED)
     faults[rows.observed_at_ms > now_ms + FUTURE_MS_MAX] = FAULTS.index(Fault.FUTURE)
@@ -123,8 +123,8 @@ def screen(
     return faults
 
 
-def _floor(batch: Batch, retained_from_ms: int) -> int:
-    return batch.seal.floor_ms if Flag.BACKFILL in batch.seal.flags else retained_from_ms
+def _floor(seal: Seal, retained_from_ms: int) -> int:
+    return seal.floor_ms if Flag.BACKFILL in seal.flags else retained_from_ms
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,6 +173,17 @@ def _split(rows: Rows, later: Bools, again: Rows, first: Rows) -> Unique:
     """Return ``rows`` without ``later`` (``again``), each of which is measured by ``first``."""
     agrees = same_values(again, first)
     return Unique(rows.take(~later), again.take(~agrees), int(agrees.sum()))
+
+
+def months(rows: Rows) -> set[UnixMs]:
+    """Return the beginning of every month rows were observed in, UTC."""
+    if not len(rows):
+        return set()
+    observed = rows.observed_at_ms
+    ends = np.array([observed.min(), observed.max()]).astype("M8[ms]").astype("M8[M]")
+    if ends[0] != ends[1]:
+        ends = np.unique(observed.astype("M8[ms]").astype("M8[M]"))
+    return {UnixMs(start) for start in ends.astype("M8[ms]").astype(np.int64).tolist()}
 
 
 def same_values(a: Rows, b: Rows) -> Bools:

@@ -1,0 +1,60 @@
+-- name: entries
+-- What the ledger has of some lives; no lock.
+select l.hub_id, l.epoch, l.received, l.refused, l.shed, l.next_sequence
+from unnest($1::text[], $2::bigint[]) as k (hub_id, epoch)
+join hub_ledger l on l.hub_id = k.hub_id and l.epoch = k.epoch;
+
+-- name: opened
+-- How many lives each hub has opened within the last hour.
+select hub_id, count(*) as lives
+from hub_ledger
+where hub_id = any($1::text[]) and first_seen > now() - interval '1 hour'
+group by hub_id;
+
+-- name: open
+-- A separate statement from the lock: what another worker inserts meanwhile must be seen after.
+insert into hub_ledger (hub_id, epoch, region)
+select hub_id, epoch, region
+from unnest($1::text[], $2::bigint[], $3::text[]) as k (hub_id, epoch, region)
+order by hub_id, epoch
+on conflict do nothing;
+
+-- name: lock
+-- In one order everywhere, so that two workers never wait for each other.
+select l.hub_id, l.epoch, l.received, l.refused, l.shed, l.next_sequence
+from hub_ledger l
+where (l.hub_id, l.epoch) in (select * from unnest($1::text[], $2::bigint[]))
+order by l.hub_id, l.epoch
+for update;
+
+-- name: settle
+update hub_ledger l
+set received = u.received::int8multirange,
+    refused = u.refused::int8multirange,
+    shed = u.shed::int8multirange,
+    next_sequence = greatest(l.next_sequence, u.next_sequence),
+    updated_at = now()
+from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+    as u (hub_id, epoch, received, refused, shed, next_sequence)
+where l.hub_id = u.hub_id and l.epoch = u.epoch;
+
+-- name: contents
+-- Every content known under some keys: what was settled, and what was kept as a dead letter.
+select k.hub_id, k.epoch, k.sequence, b.crc, b.flags
+from unnest($1::text[], $2::bigint[], $3::bigint[]) as k (hub_id, epoch, sequence)
+cross join lateral (
+    select crc, flags from batch_log
+    where hub_id = k.hub_id and epoch = k.epoch and sequence = k.sequence
+    union all
+    select crc, 0 from dead_letters
+    where hub_id = k.hub_id and epoch = k.epoch and sequence = k.sequence
+) as b;
+
+-- name: add_dead_letters
+insert into dead_letters (hub_id, epoch, sequence, crc, reason, body)
+select hub_id, epoch, sequence, crc, reason, body
+from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[])
+    as k (hub_id, epoch, sequence, crc, reason, body)
+order by hub_id, epoch, sequence, crc
+on conflict (hub_id, epoch, sequence, crc)
+do update set attempts = dead_letters.attempts + 1, last_at = now();
