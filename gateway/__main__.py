@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.core.identity import MalformedIdentityError, Role
+from gateway.core.identity import STAGES, MalformedIdentityError, Role
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
@@ -46,6 +46,24 @@ def enrol(
     except MalformedIdentityError as exc:
         typer.echo(f"gateway: {exc}", err=True)
         raise typer.Exit(2) from exc
+
+
+@app.command("enrol-stages")
+def enrol_stages(
+    identities: Annotated[Path, typer.Option(help="Folder of identity files.")],
+    tokens: Annotated[Path, typer.Option(help="Folder the tokens go to, as ROLE.token.")],
+) -> None:
+    """Enrol every stage of the cloud under its role's name. Idempotent."""
+    from gateway.adapters.identities import enrol as enrol_files
+
+    for role in STAGES:
+        enrol_files(
+            role.value,
+            role,
+            "local",  # stages belong to no region; an identity has one
+            folder=identities,
+            token_file=tokens / f"{role.value}.token",
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Enrolment: stages and hubs get an identity at the broker, hubs also a configuration."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -16,19 +15,20 @@ from wire.ids import is_name
 _ENROL_WITHIN_S: Final = 60.0
 _SENSORS_PORT: Final = 1884
 _SPOOL_BYTES_MAX: Final = 1024**3
-_REGION: Final = "local"  # stages belong to no region; the gateway wants a name
 
 
 async def enrol_stages(home: Home) -> None:
     """Enrol every stage. Idempotent, and free once done."""
-    missing = [
-        role
-        for role in STAGES
-        if not ((home.identities / f"{role}.json").exists() and home.token(role).exists())
+    files = [
+        path for role in STAGES for path in (home.identities / f"{role}.json", home.token(role))
     ]
-    async with asyncio.TaskGroup() as tasks:
-        for role in missing:
-            tasks.create_task(_enrol(home, role, role, _REGION, home.token(role)), name=role)
+    if not all(path.exists() for path in files):
+        folders = ("--identities", str(home.identities), "--tokens", str(home.secrets))
+        await run_once(
+            command("gateway", "enrol-stages", *folders),
+            environment(home),
+            within_s=_ENROL_WITHIN_S,
+        )
 
 
 async def add_hub(
@@ -55,7 +55,7 @@ async def add_hub(
     folder = (folder or home.hubs / hub_id).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     token_file = folder / f"{hub_id}.token"
-    await _enrol(home, hub_id, "hub", region, token_file)
+    await _enrol_hub(home, hub_id, region, token_file)
     settings: dict[str, Any] = {
         "hub_id": hub_id,
         "region": region,
@@ -100,8 +100,8 @@ def _merge(settings: dict[str, Any], overrides: dict[str, Any]) -> None:
             settings[name] = str(value) if isinstance(value, Path) else value
 
 
-async def _enrol(home: Home, name: str, role: str, region: str, token_file: Path) -> None:
-    arguments = ("enrol", name, "--role", role, "--region", region)
+async def _enrol_hub(home: Home, hub_id: str, region: str, token_file: Path) -> None:
+    arguments = ("enrol", hub_id, "--role", "hub", "--region", region)
     files = ("--identities", str(home.identities), "--token-file", str(token_file))
     await run_once(
         command("gateway", *arguments, *files), environment(home), within_s=_ENROL_WITHIN_S

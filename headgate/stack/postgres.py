@@ -78,7 +78,7 @@ class Postgres:
 
     def url(self, port: int, database: str = DATABASE) -> str:
         """Return the address of a database, without the password itself."""
-        return f"postgresql://{ROLE}@127.0.0.1:{port}/{database}?passfile={self.passfile}"
+        return address(port, self.passfile, database)
 
     def program(self, port: int, log: Path, **settings: str) -> Program:
         """Return the server as a program; ``settings`` go over the defaults."""
@@ -128,6 +128,11 @@ class Postgres:
             time.sleep(0.02)
         # Nobody lives here, so a pid file can only name a stranger who inherited the number.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def address(port: int, passfile: Path, database: str = DATABASE) -> str:
+    """Return the address of a database on this machine, without the password itself."""
+    return f"postgresql://{ROLE}@127.0.0.1:{port}/{database}?passfile={passfile}"
 
 
 def find(flavour: Flavour | None = None) -> Binaries:

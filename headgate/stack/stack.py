@@ -1,13 +1,15 @@
 """The whole platform on one machine, as one object: start it, break it, ask it, stop it."""
 
+import asyncio
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from headgate.stack.enrolment import add_hub, enrol_stages
+from headgate.stack.errors import StackError
 from headgate.stack.layout import Facts, Home, read_facts
 from headgate.stack.network import free_port
 from headgate.stack.postgres import Flavour, Postgres, cluster, find
@@ -167,13 +169,12 @@ class Stack:
     async def _start(self) -> None:
         self._ports = self._choose_ports()
         _empty(self.home.metrics)
-        await self._start_postgres()
-        await self._start_gateway()
-        for worker in range(self._ingest_workers):
-            await self._start_stage("ingest", f"{worker}/{self._ingest_workers}")
-        for role in STAGES:
-            if role != "ingest":
-                await self._start_stage(role, "0/1")
+        await _together(self._start_gateway(), self._start_postgres())
+        workers = [f"{worker}/{self._ingest_workers}" for worker in range(self._ingest_workers)]
+        await _together(
+            *(self._start_stage("ingest", share) for share in workers),
+            *(self._start_stage(role, "0/1") for role in STAGES if role != "ingest"),
+        )
         self._on_change()
 
     async def _start_postgres(self) -> None:
@@ -231,6 +232,19 @@ class Stack:
                 self._facts.store_id, ports.postgres, ports.mqtt, ports.api, self.processes
             )
             self._facts.write(self.home)
+
+
+async def _together(*steps: Coroutine[Any, Any, None]) -> None:
+    """Do steps that do not need each other at the same time; the first failure ends them all."""
+    failure: StackError | None = None
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for step in steps:
+                tasks.create_task(step)
+    except* StackError as failures:
+        failure = next(each for each in failures.exceptions if isinstance(each, StackError))
+    if failure is not None:
+        raise failure
 
 
 def _empty(folder: Path) -> None:
