@@ -1,0 +1,1 @@
+"""The HTTP door for readers: REST, WebSocket, metrics."""

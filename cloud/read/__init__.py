@@ -1,0 +1,1 @@
+"""Reading: what the store holds, written for people and programs."""

@@ -1,0 +1,1 @@
+"""Refresh: what hubs say of themselves, kept up to date."""
