@@ -7,6 +7,7 @@ or the broker says of it counts for nothing.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
@@ -14,7 +15,16 @@ from uuid import UUID
 import structlog
 
 from edge_agent.core.outbox import WINDOW_MAX, Outbox
-from edge_agent.ports import BatchStore, InTurn, Link, LinkLostError, Spooled, Uplink, Urgency
+from edge_agent.ports import (
+    BatchStore,
+    InTurn,
+    Link,
+    LinkLostError,
+    Spooled,
+    SpoolFaultError,
+    Uplink,
+    Urgency,
+)
 from wire.clock import Clock
 from wire.control import Health, Hello, decode_receipt, encode_health, encode_hello
 from wire.errors import MalformedMessageError
@@ -72,7 +82,7 @@ class Forward:
             since_ms = self.clock.steady_ms()
             try:
                 await self._one_link()
-            except* LinkLostError as lost:
+            except* (LinkLostError, SpoolFaultError) as lost:
                 log.warning("uplink lost", why=str(lost.exceptions[0]), outbox=repr(self.outbox))
             self.counts["links_lost"] += 1
             steady = self.clock.steady_ms() - since_ms >= STEADY_AFTER_MS
@@ -99,6 +109,7 @@ class Forward:
     async def _ask(self, link: Link) -> None:
         """Say hello: what of this do you have? Resends wait for the answer, or its deadline."""
         held = await self.in_turn(self.store.held)
+        self.outbox.epoch = self.store.epoch  # another one, after the spool was opened again
         asked = [one.epoch for one in held if one.held]
         self.outbox.connected(asked, self.clock.steady_ms())
         await link.publish(Channel.HELLO, encode_hello(Hello(held)))
@@ -114,7 +125,7 @@ class Forward:
                 urgent = spooled.urgency is Urgency.URGENT
                 channel = Channel.URGENT if urgent else Channel.BATCH
                 tasks.create_task(link.publish(channel, body), name=f"publish {spooled.key}")
-            await self._until_news(tasks)
+            await self._until_news()
 
     async def _chosen(self) -> Sequence[tuple[Spooled, bytes]]:
         """Return what to send now, with its bytes."""
@@ -128,17 +139,13 @@ class Forward:
             self._news.set()  # something was settled or turned to a tombstone meanwhile
         return bodies
 
-    async def _until_news(self, tasks: asyncio.TaskGroup) -> None:
+    async def _until_news(self) -> None:
         now_ms = self.clock.steady_ms()
         wake_ms = self.outbox.wake_ms(now_ms)
         wait_ms = LOOK_EVERY_MS if wake_ms is None else min(wake_ms - now_ms, LOOK_EVERY_MS)
-        alarm = tasks.create_task(self._set_after(wait_ms), name="look again")
-        await self._news.wait()
-        alarm.cancel()
-
-    async def _set_after(self, wait_ms: int) -> None:
-        await self.clock.sleep_ms(wait_ms)
-        self._news.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_ms / 1_000):
+                await self._news.wait()
 
     async def _listen(self, link: Link) -> None:
         async for channel, body in link.incoming():

@@ -19,7 +19,13 @@ class OwnThread:
     async def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See ``InTurn``."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, partial(work, *args, **kwargs))
+        under_way = loop.run_in_executor(self._pool, partial(work, *args, **kwargs))
+        try:
+            return await asyncio.shield(under_way)
+        except asyncio.CancelledError:
+            # It cannot be stopped, and nobody may act before its effects are there to be seen.
+            await asyncio.wait([under_way])
+            raise
 
     def close(self) -> None:
         """Finish what was begun. Blocks until then."""

@@ -1,0 +1,182 @@
+"""The shell of intake: what sensors send > the collector, in the spool's thread > their statuses.
+
+What has arrived waits here, bounded in bytes: when there is no more room the sensors wait. Each
+turn takes everything that waits and commits if that is due; under a flood a turn is a group commit.
+"""
+
+import asyncio
+import re
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import structlog
+
+from edge_agent.collect import Collector, Committed
+from edge_agent.core.clock import Now
+from edge_agent.ports import InTurn, SensorSide, SpoolFaultError, SpoolFullError
+from wire.clock import Clock
+from wire.errors import MalformedMessageError
+from wire.limits import MIB, READINGS_PER_SENSOR_MESSAGE_MAX, SENSOR_MESSAGE_BYTES_MAX
+from wire.reading import SensorMessage, encode_status, parse_sensor_message
+from wire.topics import parse_sensor_data
+
+WAITING_BYTES_MAX: Final = 2 * MIB
+GATHER_MS: Final = 25
+COMMIT_READINGS_MAX: Final = 4_000
+TROUBLE_PAUSE_MS: Final = 1_000
+REASONS_MAX: Final = 12
+REASON_CHARS_MAX: Final = 40
+
+assert SENSOR_MESSAGE_BYTES_MAX <= WAITING_BYTES_MAX
+assert READINGS_PER_SENSOR_MESSAGE_MAX <= COMMIT_READINGS_MAX
+
+log = structlog.get_logger()
+
+
+class _Turn(NamedTuple):
+    """What one turn in the spool's thread did.
+
+    Attributes:
+        committed: Every commit made, in order.
+        due_in_ms: When the next turn must be, at the latest.
+        trouble: Why the spool would not take more; None if it did.
+    """
+
+    committed: tuple[Committed, ...]
+    due_in_ms: int
+    trouble: SpoolFaultError | SpoolFullError | None
+
+
+@dataclass(slots=True)
+class Receive:
+    """Takes what sensors send, makes it durable, and tells them.
+
+    Attributes:
+        collector: Decides and commits; called through ``in_turn`` only.
+        in_turn: The spool's thread.
+        sensors: The local broker.
+        sealed: Called when there are new batches to send.
+        clock: Time.
+        counts: What happened since start, by name.
+    """
+
+    collector: Collector
+    in_turn: InTurn
+    sensors: SensorSide
+    sealed: Callable[[], None]
+    clock: Clock
+    counts: Counter[str] = field(default_factory=Counter)
+    _waiting: deque[tuple[SensorMessage, Now, int]] = field(default_factory=deque)
+    _waiting_bytes: int = 0
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _room: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _uncommitted: int = 0
+    _trouble: SpoolFaultError | SpoolFullError | None = None
+
+    async def run(self) -> None:
+        """Serve the sensors, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.sensors.run(self.accept), name="sensors")
+            tasks.create_task(self._keep(), name="intake")
+
+    async def accept(self, topic: str, body: bytes) -> int:
+        """See ``Accept``. A message nobody can read is counted, by its reason, and gone."""
+        try:
+            message = parse_sensor_message(body, parse_sensor_data(topic))
+        except MalformedMessageError as exc:
+            self._count_malformed(str(exc))
+            return 1
+        if self._waiting_bytes + len(body) > WAITING_BYTES_MAX:
+            self.counts["arrivals_held_back"] += 1
+            async with self._room:
+                await self._room.wait_for(
+                    lambda: self._waiting_bytes + len(body) <= WAITING_BYTES_MAX
+                )
+        self._waiting.append((message, self._now(), len(body)))
+        self._waiting_bytes += len(body)
+        self._arrived.set()
+        return len(message.sensor_ids)
+
+    async def finish(self) -> None:
+        """Commit what is buffered: the last act of an agent that was told to stop."""
+        turn = await self._turn(last=True)
+        await self._tell(turn)
+
+    async def _keep(self) -> None:
+        while True:
+            self._arrived.clear()
+            turn = await self._turn()
+            await self._tell(turn)
+            if turn.trouble is not None:
+                log.error("spool takes nothing more", why=str(turn.trouble))
+                await self.clock.sleep_ms(TROUBLE_PAUSE_MS)
+                continue
+            await self.clock.sleep_ms(min(GATHER_MS, turn.due_in_ms))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0, turn.due_in_ms - GATHER_MS) / 1_000):
+                    await self._arrived.wait()
+
+    async def _turn(self, *, last: bool = False) -> _Turn:
+        """Absorb what waits, commit if due, and let those in who wait for room."""
+        taken, self._waiting = self._waiting, deque()
+        try:
+            return await self.in_turn(self._absorb, taken, self._now(), last)
+        finally:
+            # Whatever the thread did not get to stays in line, before what has come since.
+            taken.extend(self._waiting)
+            self._waiting = taken
+            self._waiting_bytes = sum(size for _, _, size in taken)
+            async with self._room:
+                self._room.notify_all()
+
+    def _absorb(self, taken: deque[tuple[SensorMessage, Now, int]], now: Now, last: bool) -> _Turn:
+        """Runs in the spool's thread; takes from the front of ``taken`` what it absorbs."""
+        committed: list[Committed] = []
+        try:
+            if self._trouble is not None:
+                if isinstance(self._trouble, SpoolFaultError):
+                    self.collector.recover(now)
+                committed.append(self._commit(now))
+            while taken:
+                message, came, _ = taken.popleft()
+                self.collector.absorb(message, came)
+                self._uncommitted += len(message.sensor_ids)
+                if self._uncommitted >= COMMIT_READINGS_MAX:
+                    committed.append(self._commit(now))
+            if last or self.collector.due_in_ms(now) == 0:
+                committed.append(self._commit(now))
+        except (SpoolFaultError, SpoolFullError) as exc:
+            self._trouble = exc
+            self.counts["commits_failed"] += 1
+        return _Turn(tuple(committed), self.collector.due_in_ms(now), self._trouble)
+
+    def _commit(self, now: Now) -> Committed:
+        committed = self.collector.commit(now)
+        self.counts["commits"] += 1
+        self._uncommitted = 0
+        self._trouble = None
+        return committed
+
+    async def _tell(self, turn: _Turn) -> None:
+        for committed in turn.committed:
+            if committed.sealed:
+                self.sealed()
+            await self.sensors.tell(
+                (sensor_id, encode_status(status)) for sensor_id, status in committed.statuses
+            )
+
+    def _now(self) -> Now:
+        return Now(self.clock.now_ms(), self.clock.steady_ms())
+
+    def _count_malformed(self, why: str) -> None:
+        """Count by reason; reasons may carry positions and pieces of a message, names may not."""
+        self.counts["messages_malformed"] += 1
+        reason = re.sub("[^a-z]+", "_", why.split(":")[0].lower())[:REASON_CHARS_MAX].strip("_")
+        name = f"malformed_{reason}"
+        known = sum(one.startswith("malformed_") for one in self.counts)
+        if name not in self.counts and known >= REASONS_MAX:
+            name = "malformed_otherwise"
+        self.counts[name] += 1

@@ -1,0 +1,213 @@
+"""The composition root of a hub: the only place that knows what is real."""
+
+import asyncio
+import logging
+import random
+import secrets
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from edge_agent.adapters.mqtt import Account
+from edge_agent.adapters.room import disk_free_bytes
+from edge_agent.adapters.spool import SpoolSettings, SqliteSpool
+from edge_agent.adapters.subscriber import BrokerSubscriber
+from edge_agent.adapters.thread import OwnThread
+from edge_agent.adapters.uplink import MqttUplink
+from edge_agent.collect import Collector, CollectSettings
+from edge_agent.core.clock import Now
+from edge_agent.core.outbox import Outbox
+from edge_agent.core.pace import Pace
+from edge_agent.forward import Forward
+from edge_agent.health import Inside, Reporter
+from edge_agent.ports import SensorSide
+from edge_agent.receive import Receive
+from edge_agent.settings import HubSettings, SettingsError, read_token
+from water.bands import bands
+from water.screening import plausible
+from wire.clock import Clock, SystemClock
+from wire.ids import UnixMs
+
+WATCHDOG_EVERY_MS: Final = 10_000
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+log = structlog.get_logger()
+
+
+def run(settings: HubSettings) -> None:
+    """Run a hub until SIGTERM or SIGINT; what it said is committed is on disk, then and after.
+
+    Raises:
+        SettingsError: A setting cannot be used on this machine.
+        SpoolLockedError: Another agent owns the data directory.
+        SpoolMismatchError: It is another hub's.
+        LinkLostError: In a group: the sensors cannot be served here.
+    """
+    token = read_token(settings.uplink.token_file)
+    with suppress(ModuleNotFoundError):  # faster where it is installed, the same where it is not
+        import uvloop
+
+        uvloop.install()
+    asyncio.run(_until_told(settings, token))
+
+
+async def _until_told(settings: HubSettings, token: str) -> None:
+    clock = SystemClock()
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    async with _hub(settings, token, clock) as hub:
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(hub.receive.run(), name="receive"),
+                tasks.create_task(hub.forward.run(), name="forward"),
+                tasks.create_task(_watchdog(clock), name="watchdog"),
+            ]
+            log.info("hub runs", hub_id=settings.hub_id, spool=repr(hub.spool))
+            await told.wait()
+            for task in running:
+                task.cancel()
+        await hub.receive.finish()
+    log.info("hub stopped", hub_id=settings.hub_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hub:
+    spool: SqliteSpool
+    receive: Receive
+    forward: Forward
+
+
+@asynccontextmanager
+async def _hub(settings: HubSettings, token: str, clock: Clock) -> AsyncIterator[_Hub]:
+    in_turn = OwnThread("spool")
+    try:
+        spool = await in_turn(_spool, settings)
+        try:
+            collector = await in_turn(_collector, settings, spool, clock)
+            yield _composed(settings, token, clock, in_turn, spool, collector)
+        finally:
+            await in_turn(spool.close)
+    finally:
+        in_turn.close()
+
+
+def _spool(settings: HubSettings) -> SqliteSpool:
+    return SqliteSpool(
+        SpoolSettings(
+            settings.data_dir,
+            settings.hub_id,
+            settings.region,
+            settings.spool_bytes_max,
+            settings.floor_ms,
+        ),
+        secrets.randbits,
+    )
+
+
+def _collector(settings: HubSettings, spool: SqliteSpool, clock: Clock) -> Collector:
+    collect = CollectSettings(
+        boot=BOOT_ID.read_text().strip() if BOOT_ID.exists() else secrets.token_hex(8),
+        window_ms=settings.window_s * 1_000,
+        clock_trusted=settings.clock_trusted,
+        backfill=settings.floor_ms is not None,
+    )
+    return Collector(spool, collect, bands(), plausible(), _now(clock))
+
+
+def _composed(
+    settings: HubSettings,
+    token: str,
+    clock: Clock,
+    in_turn: OwnThread,
+    spool: SqliteSpool,
+    collector: Collector,
+) -> _Hub:
+    arrivals: Counter[str] = Counter()
+    sensors = _sensors(settings, clock, arrivals)
+    sent: Counter[str] = Counter()
+
+    def inside() -> Inside:
+        epochs = tuple((held.epoch, held.next_sequence) for held in spool.held())
+        gauges = spool.gauges() | {"disk_free_bytes": disk_free_bytes(settings.data_dir)}
+        trusted = collector.clock.now_ms(_now(clock)) is not None
+        return Inside(epochs, trusted, gauges | collector.counts)
+
+    def flying() -> Mapping[str, int]:
+        return {"batches_in_flight": outbox.in_flight, "window": outbox.window}
+
+    outbox = Outbox(spool.epoch)
+    url = settings.uplink.url
+    account = Account(url.host, url.port, settings.hub_id, settings.hub_id, token)
+    started_ms = clock.steady_ms()
+    forward = Forward(
+        store=spool,
+        in_turn=in_turn,
+        uplink=MqttUplink(account, settings.region, settings.hub_id),
+        outbox=outbox,
+        store_id=settings.store_id,
+        report=Reporter(
+            in_turn, inside, (flying, lambda: sent, lambda: arrivals), clock, started_ms
+        ),
+        heard_time=lambda cloud_ms: collector.hear(cloud_ms, _now(clock)),
+        clock=clock,
+        chance=random.SystemRandom().random,
+        counts=sent,
+    )
+    receive = Receive(collector, in_turn, sensors, forward.wake, clock, arrivals)
+    return _Hub(spool, receive, forward)
+
+
+def _sensors(settings: HubSettings, clock: Clock, counts: Counter[str]) -> SensorSide:
+    listen, url = settings.sensors.listen, settings.sensors.url
+    if url is not None:
+        account = Account(url.host, url.port, f"{settings.hub_id}-sensors")
+        return BrokerSubscriber(account, clock, counts)
+    assert listen is not None, "settings ask for exactly one"
+    try:
+        from edge_agent.adapters.listener import EmbeddedListener
+    except ModuleNotFoundError as exc:
+        raise SettingsError(
+            f"sensors.listen needs {exc.name}, which is not installed; "
+            "type: pip install 'headgate[edge,broker]', or set sensors.url to a broker of your own"
+        ) from exc
+    pace = Pace(settings.sensors.readings_per_s_max)
+    return EmbeddedListener(listen.host, listen.port, clock, counts, pace)
+
+
+async def _watchdog(clock: Clock) -> None:
+    """Tell systemd, where there is one, that the hub has started and that it lives."""
+    with suppress(ModuleNotFoundError):
+        from sdnotify import SystemdNotifier
+
+        systemd = SystemdNotifier()
+        systemd.notify("READY=1")
+        while True:
+            systemd.notify("WATCHDOG=1")
+            await clock.sleep_ms(WATCHDOG_EVERY_MS)
+
+
+def _now(clock: Clock) -> Now:
+    return Now(UnixMs(clock.now_ms()), clock.steady_ms())
+
+
+def configure_logging() -> None:
+    """One line a decision on standard error: JSON for machines, words for a terminal."""
+    # What the library's own tasks report of one sensor's mistakes is counted by us already.
+    logging.basicConfig(level=logging.CRITICAL, stream=sys.stderr)
+    terminal = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
