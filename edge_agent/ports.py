@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ParamSpec, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.core.rows import Rows
 from wire.control import Held
-from wire.errors import InfrastructureError
+from wire.errors import HeadgateError, InfrastructureError
 from wire.ids import BatchKey, Epoch, SensorId
 from wire.ranges import Ranges
 from wire.topics import Channel
@@ -77,7 +81,7 @@ class InTurn(Protocol):
     """The one thread that owns the spool, as seen from the event loop."""
 
     async def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do ``work`` there, one call after another. A cancelled wait does not stop the work."""
+        """Do ``work`` there, one call after another. Work begun is finished, even if cancelled."""
         ...
 
 
@@ -146,4 +150,117 @@ class SensorSide(Protocol):
 
     async def tell(self, statuses: Iterable[tuple[SensorId, bytes]]) -> None:
         """Send each sensor its status, if it listens. A status lost is made good by the next."""
+        ...
+
+
+class SpoolFaultError(InfrastructureError):
+    """The disk failed under the spool. Nothing is taken until it is opened again and verified."""
+
+
+class SpoolFullError(InfrastructureError):
+    """The spool is at its cap with nothing left to thin or shed. What was offered is not in it."""
+
+
+class SpoolLockedError(HeadgateError):
+    """Another agent owns this data directory."""
+
+
+class SpoolMismatchError(HeadgateError):
+    """The data directory holds another hub's spool."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """What intake knew when the agent last committed.
+
+    Attributes:
+        held: Readings in no batch yet; ``samples`` is 1.
+        stamped: bool, shape ``(len(held),)``: dated by the hub's own clock.
+        emitted: ``(sensor_ids, observed_at_ms)``, both int64: instants of sealed readings.
+        floors: ``(sensor_ids, floor_ms)``, both int64: what lies below is forgotten.
+    """
+
+    held: Rows
+    stamped: NDArray[np.bool_]
+    emitted: tuple[NDArray[np.int64], NDArray[np.int64]]
+    floors: tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Undated:
+    """Readings that wait for a trusted clock.
+
+    Attributes:
+        rows: The readings in the order they came; ``observed_at_ms`` is steady time.
+        numbers: int64, shape ``(n,)``, rising: their numbers in the spool.
+        boots: Text, shape ``(n,)``: which boot of the machine each one's time counts from.
+        boot_ends_ms: Steady time of the last reading of each boot in the spool.
+        more: Whether the spool holds further ones.
+    """
+
+    rows: Rows
+    numbers: NDArray[np.int64]
+    boots: NDArray[np.str_]
+    boot_ends_ms: dict[str, int]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """One transaction of intake: all of it, or nothing.
+
+    Attributes:
+        taken: New readings, into intake.
+        stamped: bool, shape ``(len(taken),)``: dated by the hub's own clock.
+        undated: New readings to keep until the clock is trusted; ``observed_at_ms`` is steady time.
+        boot: Which boot of the machine that steady time counts from.
+        dated_through: Forget undated readings up to this number: they are among ``taken`` now.
+        suspect: Mark everything in intake that the hub's clock dated.
+        evidence: Rows to seal as evidence, each part a batch in a batch's order.
+        routine: Rows to seal as routine, likewise.
+        sealed: The readings in intake that ``routine`` stands for: cleared, and known as emitted.
+    """
+
+    taken: Rows
+    stamped: NDArray[np.bool_]
+    undated: Rows
+    boot: str
+    dated_through: int
+    suspect: bool
+    evidence: Sequence[Rows]
+    routine: Sequence[Rows]
+    sealed: Rows
+
+
+class IntakeStore(Protocol):
+    """Readings before they are batches, on the same disk and in the same transactions."""
+
+    def load(self) -> Kept:
+        """Return what the last commits left."""
+        ...
+
+    def undated(self, limit: int) -> Undated:
+        """Return the first readings, at most ``limit``, that still wait for a trusted clock."""
+        ...
+
+    def apply(self, change: Change, steady_ms: int) -> Sequence[BatchKey]:
+        """Make one change durable and return the keys of the batches sealed in it.
+
+        Raises:
+            SpoolFullError: No room, and none to be made. Nothing changed.
+            SpoolFaultError: The disk failed; whether the change is durable is unknown until the
+                spool has been opened again.
+        """
+        ...
+
+    def forget(self, sensor_ids: NDArray[np.int64], floor_ms: NDArray[np.int64]) -> None:
+        """Let go of emitted instants below their sensor's floor, and remember the floors."""
+        ...
+
+    def reopen(self) -> None:
+        """Close, open and verify the spool after a fault, under a new epoch.
+
+        Raises:
+            SpoolFaultError: The disk is still not well.
+        """
         ...
