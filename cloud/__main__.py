@@ -44,6 +44,26 @@ def store_id() -> None:
     typer.echo(asyncio.run(run_store_id(read_settings(Settings))))
 
 
+@app.command()
+def ingest() -> None:
+    """Store what hubs send, and give them receipts."""
+    from cloud.run.ingest import run_ingest
+    from cloud.run.service import serve
+    from cloud.settings import StageSettings
+
+    serve(run_ingest(read_settings(StageSettings)))
+
+
+@app.command()
+def api() -> None:
+    """Answer readers over HTTP, on the loopback interface."""
+    from cloud.run.api import run_api
+    from cloud.run.service import serve
+    from cloud.settings import ApiSettings
+
+    serve(run_api(read_settings(ApiSettings)))
+
+
 def main() -> None:
     """Run the command line; an expected failure is one line on standard error and status 1."""
     try:

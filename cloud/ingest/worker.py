@@ -1,0 +1,171 @@
+"""The stage at work: one flush in flight, the next being built, the rest waiting outside."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+from uuid import UUID
+
+import structlog
+
+from cloud.core.arrivals import Arrivals
+from cloud.core.backoff import Backoff
+from cloud.core.fresh import encode_fresh, fresh
+from cloud.core.outcome import Outcome
+from cloud.core.receipts import answers
+from cloud.ingest.meters import Meters
+from cloud.ingest.service import Flush, Ingest
+from cloud.ports import Delivery, Inbox, Lanes
+from wire.clock import Clock
+from wire.errors import InfrastructureError
+from wire.topics import Lane
+
+ROWS_MAX: Final = 100_000
+MESSAGES_MAX: Final = 5_000
+AGE_MS_MAX: Final = 100
+FRESH_EVERY_MS: Final = 1_000
+BACKOFF: Final = Backoff()
+ALARMING: Final = frozenset({"refused", "reused", "left", "impostors", "malformed"})
+
+A = TypeVar("A")
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Load:
+    """What the next flush is made of."""
+
+    since_ms: int
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    deliveries: list[Delivery] = field(default_factory=list)
+    rows: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes no more."""
+        return self.rows >= ROWS_MAX or len(self.deliveries) >= MESSAGES_MAX
+
+
+class Worker:
+    """One ingest process between one inbox and one store."""
+
+    def __init__(
+        self,
+        ingest: Ingest,
+        inbox: Inbox,
+        lanes: Lanes,
+        store_id: UUID,
+        clock: Clock,
+        meters: Meters,
+        chance: Callable[[], float],
+    ) -> None:
+        """Take the neighbours; ``chance`` draws from [0, 1) to spread retries."""
+        self._ingest, self._inbox, self._lanes = ingest, inbox, lanes
+        self._store_id, self._clock, self._meters = store_id, clock, meters
+        self._chance = chance
+        self._load = Load(0)
+        self._came, self._taken = asyncio.Event(), asyncio.Event()
+        self._ready: asyncio.Queue[tuple[Load, Flush]] = asyncio.Queue(maxsize=1)
+        self._told_ms = -FRESH_EVERY_MS
+
+    async def run(self) -> None:
+        """Serve until cancelled.
+
+        Raises:
+            InfrastructureError: The broker is gone, or the store for longer than the policy waits.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._receive(), name="receive")
+                tasks.create_task(self._prepare(), name="prepare")
+                tasks.create_task(self._commit(), name="commit")
+        except* InfrastructureError as failures:
+            raise failures.exceptions[0] from failures
+
+    async def _receive(self) -> None:
+        async for burst in self._inbox.deliveries():
+            for delivery in burst:
+                while self._load.full:
+                    self._taken.clear()
+                    await self._taken.wait()
+                if not self._load.deliveries:
+                    self._load.since_ms = self._clock.steady_ms()
+                self._load.rows += self._load.arrivals.add(delivery)
+                self._load.deliveries.append(delivery)
+                self._came.set()
+
+    async def _prepare(self) -> None:
+        while True:
+            load = await self._due()
+            flush = await self._trying(self._ingest.prepare, load.arrivals)
+            await self._ready.put((load, flush))
+
+    async def _due(self) -> Load:
+        """Return the next load once it is full or old enough."""
+        while not self._load.deliveries:
+            self._came.clear()
+            await self._came.wait()
+        while not self._load.full:
+            left_ms = self._load.since_ms + AGE_MS_MAX - self._clock.steady_ms()
+            if left_ms <= 0:
+                break
+            await self._clock.sleep_ms(min(left_ms, 10))
+        load, self._load = self._load, Load(0)
+        self._taken.set()
+        return load
+
+    async def _commit(self) -> None:
+        while True:
+            load, flush = await self._ready.get()
+            began_ms = self._clock.steady_ms()
+            done = await self._trying(self._ingest.commit, flush)
+            now_ms = self._clock.now_ms()
+            # Only now, when the commit is behind us, may anybody be told.
+            await self._lanes.publish(answers(load.arrivals, done.entries, self._store_id, now_ms))
+            for delivery in load.deliveries:
+                await delivery.ack()
+            took_s = (self._clock.steady_ms() - began_ms) / 1_000
+            oldest_s = (now_ms - load.deliveries[0].received_at_ms) / 1_000
+            self._meters.stored(done, took_s, oldest_s, now_ms)
+            self._say(done, took_s)
+            await self._tell(done)
+
+    async def _trying(self, step: Callable[[A], Awaitable[T]], given: A) -> T:
+        """Return what ``step`` makes of ``given``, trying again while the store is away."""
+        tries = 0
+        while True:
+            try:
+                return await step(given)
+            except InfrastructureError as exc:
+                tries += 1
+                self._meters.failed()
+                wait_ms = BACKOFF.wait_ms(tries, self._chance())
+                _log.warning("store_away", error=str(exc), tries=tries, wait_ms=wait_ms)
+                if wait_ms is None:
+                    raise
+                await self._clock.sleep_ms(wait_ms)
+
+    async def _tell(self, done: Outcome) -> None:
+        """Say on the medium lane what is new, at most once a second."""
+        now_ms = self._clock.steady_ms()
+        if done.fresh is None or not len(done.fresh) or now_ms - self._told_ms < FRESH_EVERY_MS:
+            return
+        self._told_ms = now_ms
+        news = fresh(done.fresh, self._clock.now_ms())
+        await self._lanes.send(Lane.MEDIUM, encode_fresh(news))
+
+    def _say(self, done: Outcome, took_s: float) -> None:
+        fates = {fate: batches for fate, batches in done.batches.items() if batches}
+        alarming = fates.keys() & ALARMING
+        (_log.warning if alarming else _log.info)(
+            "flushed",
+            rows=done.rows,
+            evidence=done.evidence,
+            refused_rows=dict(done.refused_rows),
+            duplicate_rows=done.duplicate_rows,
+            conflicts=done.conflicts,
+            shed=done.shed,
+            took_s=round(took_s, 3),
+            **fates,
+        )
