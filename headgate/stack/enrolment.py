@@ -82,12 +82,16 @@ def to_toml(settings: dict[str, Any]) -> str:
     """Return settings as TOML: plain values first, then one table a mapping."""
     plain = {name: value for name, value in settings.items() if not isinstance(value, dict)}
     tables = {name: value for name, value in settings.items() if isinstance(value, dict)}
-    # JSON's strings, numbers and booleans are TOML's.
-    lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
+    lines = [f"{name} = {_value(value)}" for name, value in plain.items()]
     for table, fields in tables.items():
         lines += ["", f"[{table}]"]
-        lines += [f"{name} = {json.dumps(value)}" for name, value in fields.items()]
+        lines += [f"{name} = {_value(value)}" for name, value in fields.items()]
     return "\n".join(lines) + "\n"
+
+
+def _value(value: object) -> str:
+    """Return a string, number or boolean: TOML's are JSON's, but for one control character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _merge(settings: dict[str, Any], overrides: dict[str, Any]) -> None:

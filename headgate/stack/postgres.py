@@ -222,8 +222,9 @@ def _unprivileged() -> Owner:
 
 def _reachable(binaries: Binaries, owner: Owner, folder: Path) -> Binaries:
     """Return binaries the account can run: these, or a copy if they sit under a closed home."""
-    if _run_as(owner, [str(binaries.folder / "postgres"), "--version"]).returncode == 0:
-        return binaries
+    with suppress(PermissionError):
+        if _run_as(owner, [str(binaries.folder / "postgres"), "--version"]).returncode == 0:
+            return binaries
     install = binaries.folder.parent
     copy = folder / f"postgresql-{binaries.major}" / install.parent.name / install.name
     if not copy.exists():
@@ -231,6 +232,8 @@ def _reachable(binaries: Binaries, owner: Owner, folder: Path) -> Binaries:
         for source in (install, *install.parent.parent.glob(f"{install.parent.name}.libs")):
             target = copy if source == install else copy.parent.parent / source.name
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("include", "*.a"))
+        for folder in (copy.parent.parent, copy.parent):
+            folder.chmod(0o755)
     return Binaries(copy / "bin", binaries.major, binaries.flavour)
 
 

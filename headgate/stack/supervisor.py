@@ -59,7 +59,8 @@ class Supervisor:
         for name in reversed(list(self._kept)):
             await self.stop(name)
         self._logs.cancel()
-        await self._tasks.__aexit__(kind, error, trace)
+        # The body's own failure goes on as it is; a group would wrap it.
+        await self._tasks.__aexit__(None, None, None)
 
     @property
     def processes(self) -> dict[str, int]:
