@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, get_subcommand
 
 from firmware_sim import run
-from firmware_sim.settings import FleetCommand, FloodCommand, Main
+from firmware_sim.settings import FleetCommand, FloodCommand, Main, OracleCommand
 from wire.errors import HeadgateError
 
 
@@ -31,6 +31,8 @@ async def _run(command: object) -> None:
     match command:
         case FleetCommand() | FloodCommand():
             await run.fleet(command)
+        case OracleCommand():
+            await run.oracle(command)
         case _:
             raise AssertionError(f"no such command: {command!r}")
 

@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_sim.core.alerting import Alert
+from firmware_sim.core.comparison import Refused, Stored
 from firmware_sim.core.ledger import Entries
 
 
@@ -59,4 +61,28 @@ class Ledger(Protocol):
 
     def note(self, fields: dict[str, object]) -> None:
         """Append a remark, such as how many rows of a file held nothing."""
+        ...
+
+
+class Store(Protocol):
+    """The database, read only, as the oracle questions it."""
+
+    async def stored(self, first_sensor: int, last_sensor: int) -> Stored:
+        """Return the routine series of a range of sensors, both ends included.
+
+        Raises:
+            InfrastructureError: The database cannot answer just now.
+        """
+        ...
+
+    async def refused(self, first_sensor: int, last_sensor: int) -> Refused:
+        """Return the keys of readings refused on record, of a range of sensors."""
+        ...
+
+    async def conflicts(self, first_sensor: int, last_sensor: int) -> int:
+        """Return how many readings came with other values for an instant already stored."""
+        ...
+
+    async def alerts(self, first_sensor: int, last_sensor: int) -> list[Alert]:
+        """Return every alert about the water, open or resolved, of a range of sensors."""
         ...

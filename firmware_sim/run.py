@@ -11,6 +11,7 @@ import numpy as np
 
 from firmware_sim.adapters.ledger_file import LedgerFile
 from firmware_sim.adapters.mqtt import MqttBroker
+from firmware_sim.adapters.postgres import connected
 from firmware_sim.core.events import Calendar, Event, contaminations, faults, plan
 from firmware_sim.core.noise import uniform
 from firmware_sim.core.pace import Pace, ScaledClock
@@ -18,8 +19,15 @@ from firmware_sim.core.pending import ResendPolicy
 from firmware_sim.core.physics import Water
 from firmware_sim.core.profiles import PROFILES, ProfileName
 from firmware_sim.fleet.fleet import Crew, Fleet
+from firmware_sim.oracle.oracle import judge
 from firmware_sim.sensor import EVERY_STATUS, Connection, Tally
-from firmware_sim.settings import FleetCommand, FloodCommand, address
+from firmware_sim.settings import (
+    FleetCommand,
+    FloodCommand,
+    OracleCommand,
+    UnusableSettingError,
+    address,
+)
 from wire.clock import Clock, SystemClock
 from wire.ids import SensorId
 from wire.metric import Metric
@@ -65,6 +73,19 @@ async def fleet(settings: Sensing) -> None:
             task.cancel()
     show({"done": _totals(connections)})
     ledger.close()
+
+
+async def oracle(settings: OracleCommand) -> None:
+    """Print the oracle's judgement."""
+    if not settings.ledger.is_file():
+        raise UnusableSettingError(f"{settings.ledger}: no such ledger; a fleet writes one")
+    async with connected(settings.database) as store:
+        judgement = await judge(settings.ledger, store, int(settings.window_s * 1_000))
+    if settings.json_line:
+        show(judgement.as_json())
+        return
+    for name, value in judgement.as_json().items():
+        sys.stdout.write(f"{name:20} {value}\n")
 
 
 def show(fields: dict[str, object]) -> None:

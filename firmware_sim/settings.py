@@ -94,6 +94,15 @@ class FloodCommand(Sensing):
         return self.readings_per_s / self.sensors
 
 
+class OracleCommand(Command):
+    """Compare a ledger with the database: every difference counted and named."""
+
+    ledger: Annotated[Path, Field(description="written by fleet, flood or replay")]
+    database: Annotated[str, Field(description="postgresql://USER@HOST:PORT/DB?passfile=FILE")]
+    window_s: float = _flag("window", default=0.0, ge=0, description="the hubs' windows; 0 = raw")
+    json_line: bool = _flag("json", default=False, description="one JSON object, one line")
+
+
 class Main(BaseSettings):
     """Simulated water, sensors and fleets, and the oracle that counts what became of them."""
 
@@ -106,6 +115,7 @@ class Main(BaseSettings):
 
     fleet: CliSubCommand[FleetCommand]
     flood: CliSubCommand[FloodCommand]
+    oracle: CliSubCommand[OracleCommand]
 
 
 def address(url: str, token_file: Path | None = None) -> Address:

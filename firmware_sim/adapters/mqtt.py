@@ -11,7 +11,8 @@ from wire.errors import InfrastructureError
 
 _IN_FLIGHT_MAX: Final = 200
 _QUEUED_MAX: Final = 20_000
-_WAIT_S: Final = 15.0
+_CONNECT_S: Final = 5.0
+_PUBACK_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class MqttSession:
     async def publish(self, topic: str, body: bytes) -> None:
         """See ``ports.Session``. QoS 1."""
         with _translated():
-            await self._client.publish(topic, body, qos=1, timeout=_WAIT_S)
+            await self._client.publish(topic, body, qos=1, timeout=_PUBACK_S)
 
     async def replies(self) -> AsyncIterator[tuple[str, bytes]]:
         """See ``ports.Session``."""
@@ -72,7 +73,7 @@ class MqttBroker:
             username=self._address.name,
             password=self._address.token,
             identifier=self._client_id,
-            timeout=_WAIT_S,
+            timeout=_CONNECT_S,
             max_inflight_messages=_IN_FLIGHT_MAX,
             max_queued_outgoing_messages=_QUEUED_MAX,
             max_concurrent_outgoing_calls=_QUEUED_MAX,

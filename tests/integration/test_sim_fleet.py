@@ -40,7 +40,7 @@ async def embedded_broker(port: int) -> AsyncIterator[None]:
     """Run the hubs' own kind of broker in a process; at the end it is killed, as by power."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", BROKER, str(port))
     try:
-        await until(lambda: listens(port), within_s=20)
+        await until(lambda: listens(port), within_s=40)
         yield
     finally:
         with suppress(ProcessLookupError):
@@ -135,12 +135,12 @@ async def test_a_flood_survives_its_broker_and_drains_on_sigterm(tmp_path: Path)
     ) as process:
         async with embedded_broker(port), asyncio.TaskGroup() as group:
             serving = group.create_task(agent.run(port))
-            await until(lambda: len(agent.kept) == 50, within_s=20)
+            await until(lambda: len(agent.kept) == 50, within_s=40)
             serving.cancel()
         async with embedded_broker(port), asyncio.TaskGroup() as group:
             serving = group.create_task(agent.run(port))
             before = sum(map(len, agent.kept.values()))
-            await until(lambda: sum(map(len, agent.kept.values())) > before + 500, within_s=20)
+            await until(lambda: sum(map(len, agent.kept.values())) > before + 500, within_s=40)
             process.send_signal(signal.SIGTERM)
             said = await lines(process)
             assert await process.wait() == 0

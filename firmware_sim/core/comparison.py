@@ -1,0 +1,218 @@
+"""The oracle's judgement: what was made against what is stored, every difference named.
+
+Works on one group of sensors at a time, so that millions of readings need no more memory than
+one group; verdicts add up.
+"""
+
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wire.metric import equal, impossible
+
+Keys = NDArray[np.int64]
+EXAMPLES_MAX = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """Readings of the ledger, in any order, no key twice.
+
+    Attributes:
+        sensor_ids: int64, shape ``(n,)``.
+        observed_at_ms: int64, shape ``(n,)``.
+        values: float32, shape ``(n, METRICS)``, NaN = not measured; may be impossible.
+        owed: bool, shape ``(n,)``: kept until committed, so that losing it is a loss.
+    """
+
+    sensor_ids: Keys
+    observed_at_ms: Keys
+    values: NDArray[np.float32]
+    owed: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """Rows of the routine series, in any order, no key twice.
+
+    Attributes:
+        sensor_ids: int64, shape ``(m,)``.
+        observed_at_us: int64, shape ``(m,)``, Unix microseconds, as precise as the table.
+        values: float32, shape ``(m, METRICS)``, NaN = NULL.
+        samples: int64, shape ``(m,)``.
+    """
+
+    sensor_ids: Keys
+    observed_at_us: Keys
+    values: NDArray[np.float32]
+    samples: Keys
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refused:
+    """Keys of readings refused on record, in any order; a key may occur twice.
+
+    Attributes:
+        sensor_ids: int64, shape ``(r,)``.
+        observed_at_ms: int64, shape ``(r,)``.
+        samples: int64, shape ``(r,)``: how many readings each stood for.
+    """
+
+    sensor_ids: Keys
+    observed_at_ms: Keys
+    samples: Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Counts of readings.
+
+    Attributes:
+        readings_sent: Distinct readings in the ledger.
+        readings_stored: Readings the routine series stands for (the sum of its samples).
+        missing: Owed, and neither stored nor refused on record.
+        extra: Stored, and never sent.
+        conflicting: Stored with other values than sent.
+        refused: Sent, not stored, refused on record.
+        refused_values: Impossible values that are, as they should be, absent from stored rows.
+        lost_before_commit: Not owed, and neither stored nor refused.
+        examples: Some of what is wrong, for people: ``(what, sensor_id, observed_at_ms)``.
+    """
+
+    readings_sent: int = 0
+    readings_stored: int = 0
+    missing: int = 0
+    extra: int = 0
+    conflicting: int = 0
+    refused: int = 0
+    refused_values: int = 0
+    lost_before_commit: int = 0
+    examples: tuple[tuple[str, int, int], ...] = field(default=())
+
+    def __add__(self, other: "Verdict") -> "Verdict":
+        """Return the verdict on both groups."""
+        counts = [f.name for f in fields(self) if f.name != "examples"]
+        return replace(
+            self,
+            examples=(self.examples + other.examples)[:EXAMPLES_MAX],
+            **{name: getattr(self, name) + getattr(other, name) for name in counts},
+        )
+
+
+def compare_rows(made: Made, stored: Stored, refused: Refused) -> Verdict:
+    """Compare row by row: hubs that send every reading as it is.
+
+    A stored time must be a sent one to the microsecond; values are equal within half the metric's
+    resolution, impossible ones must be absent.
+    """
+    ours = _keys(made.sensor_ids, made.observed_at_ms * 1_000)
+    theirs = _keys(stored.sensor_ids, stored.observed_at_us)
+    at = _positions(theirs, ours)
+    found = at >= 0
+    on_record = _contains(_keys(refused.sensor_ids, refused.observed_at_ms * 1_000), ours)
+
+    legal = made.values.copy()
+    legal[impossible(made.values)] = np.nan
+    same = np.ones(len(ours), bool)
+    same[found] = equal(legal[found], stored.values[at[found]]).all(axis=1)
+    same[found] &= stored.samples[at[found]] == 1
+    absent = impossible(made.values)[found] & np.isnan(stored.values[at[found]])
+
+    unknown = ~_contains(ours, theirs)
+    missing = ~found & ~on_record & made.owed
+    return Verdict(
+        readings_sent=len(ours),
+        readings_stored=int(stored.samples.sum()),
+        missing=int(missing.sum()),
+        extra=int(stored.samples[unknown].sum()),
+        conflicting=int((~same).sum()),
+        refused=int((on_record & ~found).sum()),
+        refused_values=int(absent.sum()),
+        lost_before_commit=int((~found & ~on_record & ~made.owed).sum()),
+        examples=(
+            *_examples("missing", ours[missing]),
+            *_examples("extra", theirs[unknown]),
+            *_examples("conflicting", ours[~same]),
+        ),
+    )
+
+
+def compare_windows(made: Made, stored: Stored, refused: Refused, window_ms: int) -> Verdict:
+    """Compare counts per sensor and window: hubs that send one row a window.
+
+    A row, stored or refused, stands for ``samples`` readings of the window its own time falls in;
+    windows begin at multiples of their length. A reading not owed may be counted in it or not.
+
+    Args:
+        made: The ledger's readings.
+        stored: The table's rows.
+        refused: Rows refused on record.
+        window_ms: Length of a window, milliseconds.
+    """
+    ours = _keys(made.sensor_ids, made.observed_at_ms // window_ms)
+    theirs = _keys(stored.sensor_ids, stored.observed_at_us // (window_ms * 1_000))
+    turned_away = _keys(refused.sensor_ids, refused.observed_at_ms // window_ms)
+    windows, place = np.unique(np.concatenate([ours, theirs, turned_away]), return_inverse=True)
+    our_place, their_place, refused_place = np.split(place, [len(ours), len(ours) + len(theirs)])
+    owed = _counted(our_place[made.owed], len(windows))
+    free = _counted(our_place[~made.owed], len(windows))
+    counted = _counted(their_place, len(windows), stored.samples)
+    on_record = _counted(refused_place, len(windows), refused.samples)
+    on_record = np.minimum(on_record, (owed + free - counted).clip(min=0))
+    missing = (owed - counted - on_record).clip(min=0)
+    extra = (counted - owed - free).clip(min=0)
+    lost = (owed + free - counted - on_record).clip(min=0) - missing
+    return Verdict(
+        readings_sent=len(ours),
+        readings_stored=int(stored.samples.sum()),
+        missing=int(missing.sum()),
+        extra=int(extra.sum()),
+        refused=int(on_record.sum()),
+        refused_values=int(impossible(made.values).sum()),
+        lost_before_commit=int(lost.sum()),
+        examples=(
+            *_examples("missing", windows[missing > 0], window_ms * 1_000),
+            *_examples("extra", windows[extra > 0], window_ms * 1_000),
+        ),
+    )
+
+
+def _counted(place: Keys, windows: int, samples: Keys | None = None) -> Keys:
+    return np.bincount(place, samples, minlength=windows).astype(np.int64)
+
+
+_KEY = np.dtype([("sensor", "<i8"), ("at", "<i8")])
+
+
+def _keys(sensor_ids: Keys, at: Keys) -> NDArray[np.void]:
+    keys = np.empty(len(sensor_ids), _KEY)
+    keys["sensor"], keys["at"] = sensor_ids, at
+    return keys
+
+
+def _positions(where: NDArray[np.void], wanted: NDArray[np.void]) -> NDArray[np.intp]:
+    """Return the position of each wanted key in ``where``, -1 if it is not there."""
+    both = np.concatenate([where, wanted])
+    order = np.lexsort((np.arange(len(both)), both["at"], both["sensor"]))
+    ordered = both[order]
+    is_source = order < len(where)
+    new_run = np.ones(len(both), bool)
+    new_run[1:] = ordered[1:] != ordered[:-1]
+    head = order[np.flatnonzero(new_run)[np.cumsum(new_run) - 1]]  # first of each run of equals
+    found = np.where(head < len(where), head, -1)
+    positions = np.full(len(wanted), -1, np.intp)
+    positions[order[~is_source] - len(where)] = found[~is_source]
+    return positions
+
+
+def _contains(where: NDArray[np.void], wanted: NDArray[np.void]) -> NDArray[np.bool_]:
+    return np.asarray(_positions(where, wanted) >= 0)
+
+
+def _examples(
+    what: str, keys: NDArray[np.void], unit_us: int = 1
+) -> tuple[tuple[str, int, int], ...]:
+    return tuple(
+        (what, int(key["sensor"]), int(key["at"]) * unit_us // 1_000) for key in keys[:EXAMPLES_MAX]
+    )
