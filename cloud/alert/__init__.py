@@ -1,0 +1,1 @@
+"""Alert: findings become someone's business, once."""

@@ -1,0 +1,1 @@
+"""Detect: batches become findings, from the broker for speed, from the store for certainty."""
