@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -62,6 +62,48 @@ def api() -> None:
     from cloud.settings import ApiSettings
 
     serve(run_api(read_settings(ApiSettings)))
+
+
+@app.command()
+def detect() -> None:
+    """Turn batches into findings."""
+    from cloud.run.detect import run_detect
+    from cloud.run.service import serve
+    from cloud.settings import StageSettings
+
+    serve(run_detect(read_settings(StageSettings)))
+
+
+@app.command()
+def alert() -> None:
+    """Turn findings into alerts."""
+    from cloud.run.alert import run_alert
+    from cloud.run.service import serve
+    from cloud.settings import StageSettings
+
+    serve(run_alert(read_settings(StageSettings)))
+
+
+@app.command()
+def refresh() -> None:
+    """Keep what hubs say of themselves up to date."""
+    from cloud.run.refresh import run_refresh
+    from cloud.run.service import serve
+    from cloud.settings import StageSettings
+
+    serve(run_refresh(read_settings(StageSettings)))
+
+
+@app.command()
+def trace(
+    sensor: Annotated[int, typer.Argument(min=0, help="the sensor's number")],
+    time: Annotated[str, typer.Argument(help="ISO 8601 with an offset, or Unix milliseconds")],
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+) -> None:
+    """Show every hop of one reading, or say why it is not stored."""
+    from cloud.run.trace import run_trace
+
+    typer.echo(asyncio.run(run_trace(read_settings(Settings), sensor, time, as_json=as_json)))
 
 
 def main() -> None:
