@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, get_subcommand
 
 from firmware_sim import run
-from firmware_sim.settings import FleetCommand, FloodCommand, Main, OracleCommand
+from firmware_sim.settings import FleetCommand, FloodCommand, Main, OracleCommand, ReplayCommand
 from wire.errors import HeadgateError
 
 
@@ -17,20 +17,29 @@ def main() -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         command = get_subcommand(CliApp.run(Main), is_required=True)
-        asyncio.run(_run(command))
     except ValidationError as failure:
         for fault in failure.errors():
             sys.stderr.write(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}\n")
         sys.exit(2)
-    except HeadgateError as failure:
-        sys.stderr.write(f"{failure}\n")
+    try:
+        asyncio.run(_run(command))
+    except* HeadgateError as failures:
+        sys.stderr.write(f"{_first(failures)}\n")
         sys.exit(1)
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first failure of any depth."""
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 async def _run(command: object) -> None:
     match command:
         case FleetCommand() | FloodCommand():
             await run.fleet(command)
+        case ReplayCommand():
+            await run.replay_file(command)
         case OracleCommand():
             await run.oracle(command)
         case _:

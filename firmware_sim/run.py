@@ -1,10 +1,13 @@
 """The composition root: settings become real sensors at real brokers."""
 
 import asyncio
+import gzip
 import json
 import signal
 import sys
 from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -13,18 +16,22 @@ from firmware_sim.adapters.ledger_file import LedgerFile
 from firmware_sim.adapters.mqtt import MqttBroker
 from firmware_sim.adapters.postgres import connected
 from firmware_sim.core.events import Calendar, Event, contaminations, faults, plan
+from firmware_sim.core.message import READINGS_PER_MESSAGE_MAX
 from firmware_sim.core.noise import uniform
 from firmware_sim.core.pace import Pace, ScaledClock
 from firmware_sim.core.pending import ResendPolicy
 from firmware_sim.core.physics import Water
 from firmware_sim.core.profiles import PROFILES, ProfileName
+from firmware_sim.core.record import Count, blocks, parse_map
 from firmware_sim.fleet.fleet import Crew, Fleet
 from firmware_sim.oracle.oracle import judge
+from firmware_sim.replay.replay import replay
 from firmware_sim.sensor import EVERY_STATUS, Connection, Tally
 from firmware_sim.settings import (
     FleetCommand,
     FloodCommand,
     OracleCommand,
+    ReplayCommand,
     UnusableSettingError,
     address,
 )
@@ -66,12 +73,46 @@ async def fleet(settings: Sensing) -> None:
             group.create_task(connection.run(), name=f"connection-{index}")
             for index, connection in enumerate(connections)
         ]
-        watching = group.create_task(_progress(settings, connections, clock), name="progress")
+        watching = group.create_task(
+            _progress(settings.progress_every_s, connections, clock), name="progress"
+        )
         await Fleet(crew, connections, clock, scaled, pace, water).run(events, ledger, show, stop)
         await _drain(connections, settings.drain_s)
         for task in (*talking, watching):
             task.cancel()
     show({"done": _totals(connections)})
+    ledger.close()
+
+
+async def replay_file(settings: ReplayCommand) -> None:
+    """Send a recorded file through a hub, to its end or to SIGTERM; then drain."""
+    clock, stop = SystemClock(), _stop_on_signal()
+    record_map, count = parse_map(_map_text(settings.map)), Count()
+    if not settings.file.is_file():
+        raise UnusableSettingError(f"{settings.file}: no such file")
+    ledger = LedgerFile(settings.ledger)
+    connection = Connection(
+        MqttBroker(address(settings.broker), f"replay-{settings.first_sensor_id}"),
+        clock,
+        ledger,
+        ResendPolicy(after_ms=15_000),
+        per_message=READINGS_PER_MESSAGE_MAX,
+    )
+    speed = None if settings.speed == "max" else settings.speed
+    opened = gzip.open if settings.file.suffix == ".gz" else open
+    with opened(settings.file, "rt", newline="") as lines:
+        async with asyncio.TaskGroup() as group:
+            talking = group.create_task(connection.run(), name="connection")
+            watching = group.create_task(
+                _progress(settings.progress_every_s, [connection], clock), name="progress"
+            )
+            made = blocks(lines, record_map, settings.first_sensor_id, count)
+            await replay(made, connection, clock, speed, stop)
+            ledger.note({"file": settings.file.name, "map": record_map.title, **count.as_json()})
+            await _drain([connection], settings.drain_s)
+            talking.cancel()
+            watching.cancel()
+    show({"done": {**_totals([connection]), **count.as_json()}})
     ledger.close()
 
 
@@ -92,6 +133,16 @@ def show(fields: dict[str, object]) -> None:
     """Print one JSON line for whoever watches."""
     sys.stdout.write(json.dumps(fields) + "\n")
     sys.stdout.flush()
+
+
+def _map_text(name: str) -> str:
+    """Return a map given as a path, or as the name of one that ships with us."""
+    if Path(name).is_file():
+        return Path(name).read_text()
+    shipped = files("firmware_sim") / "maps" / f"{Path(name).stem}.toml"
+    if not shipped.is_file():
+        raise UnusableSettingError(f"{name}: no such map; try gecco2017 or logan_river")
+    return shipped.read_text()
 
 
 def _crew(settings: Sensing) -> Crew:
@@ -155,9 +206,9 @@ async def _drain(connections: list[Connection], within_s: float) -> None:
         return
 
 
-async def _progress(settings: Sensing, connections: list[Connection], clock: Clock) -> None:
+async def _progress(every_s: float, connections: list[Connection], clock: Clock) -> None:
     while True:
-        await clock.sleep_ms(int(settings.progress_every_s * 1_000))
+        await clock.sleep_ms(int(every_s * 1_000))
         show({"progress": _totals(connections)})
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, CliSubCommand, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliPositionalArg, CliSubCommand, SettingsConfigDict
 
 from firmware_sim.adapters.mqtt import Address
 from firmware_sim.core.message import READINGS_PER_MESSAGE_MAX
@@ -94,6 +94,26 @@ class FloodCommand(Sensing):
         return self.readings_per_s / self.sensors
 
 
+class ReplayCommand(Command):
+    """Send a recorded file through a hub, every row at its own time."""
+
+    file: CliPositionalArg[Path] = Field(description="CSV, or CSV.gz")
+    map: Annotated[str, Field(description="MAP.toml, or gecco2017 or logan_river")]
+    broker: Annotated[str, Field(description="mqtt://HOST:PORT of the hub")]
+    ledger: Annotated[Path, Field(description="file to create: what the oracle compares with")]
+    speed: Annotated[
+        Literal["max"] | Annotated[float, Field(gt=0)],
+        Field("max", description="file seconds in a second; max = as fast as the hub commits"),
+    ]
+    first_sensor_id: Annotated[int, Field(1, ge=0, description="of the map's first sensor")]
+    drain_s: float = _flag(
+        "drain-seconds", default=120.0, ge=0, description="wait at the end for the hub to commit"
+    )
+    progress_every_s: float = _flag(
+        "progress-every", default=1.0, gt=0, description="seconds between progress lines"
+    )
+
+
 class OracleCommand(Command):
     """Compare a ledger with the database: every difference counted and named."""
 
@@ -115,6 +135,7 @@ class Main(BaseSettings):
 
     fleet: CliSubCommand[FleetCommand]
     flood: CliSubCommand[FloodCommand]
+    replay: CliSubCommand[ReplayCommand]
     oracle: CliSubCommand[OracleCommand]
 
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from firmware_sim.core.readings import Readings
 from wire.limits import READINGS_PER_SENSOR_MESSAGE_MAX, SENSOR_MESSAGE_BYTES_MAX
-from wire.metric import SPECS, Metric
+from wire.metric import METRICS, SPECS, Metric
 
-READINGS_PER_MESSAGE_MAX: Final = 100
-_READING_BYTES_MAX: Final = 600
+READINGS_PER_MESSAGE_MAX: Final = 80
+_READING_BYTES_MAX: Final = 80 + METRICS * 45  # names are at most 18 long, numbers 24
 assert READINGS_PER_MESSAGE_MAX <= READINGS_PER_SENSOR_MESSAGE_MAX
 assert READINGS_PER_MESSAGE_MAX * _READING_BYTES_MAX <= SENSOR_MESSAGE_BYTES_MAX
 
