@@ -51,7 +51,7 @@ class _Transaction:
         """See ``AlertTransaction``."""
         columns = [list(column) for column in zip(*sorted(keys), strict=True)]
         rows = await self._connection.fetch(_SQL["alerts"], *columns)
-        return [_alert(row) for row in rows]
+        return [alert_of(row) for row in rows]
 
     async def write(self, decision: Decision, findings: Sequence[Unsettled]) -> None:
         """See ``AlertTransaction``: ends before beginnings, as one alert of a key may be open."""
@@ -84,7 +84,8 @@ def _unsettled(row: asyncpg.Record) -> Unsettled:
     )
 
 
-def _alert(row: asyncpg.Record) -> Alert:
+def alert_of(row: asyncpg.Record) -> Alert:
+    """Return a row of ``contamination_alerts``, its explanation left where it is."""
     ended = row["resolved_observed_at"] or row["resolved_at"]
     return Alert(
         row["alert_id"],
