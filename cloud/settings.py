@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cloud.core.share import Share
@@ -46,6 +46,8 @@ class ApiSettings(Settings):
 
     Attributes:
         api_bind: ``host:port``, loopback until people can sign in.
+        prometheus_multiproc_dir: Where every process keeps its metrics; None: show only our own.
     """
 
     api_bind: str = "127.0.0.1:8080"
+    prometheus_multiproc_dir: Path | None = Field(None, validation_alias="PROMETHEUS_MULTIPROC_DIR")

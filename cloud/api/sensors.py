@@ -18,10 +18,10 @@ from cloud.api.params import (
 )
 from cloud.api.problem import documented
 from cloud.api.shapes import History, Latest
+from cloud.core.views import instant_of
 from cloud.read import latest as newest
 from cloud.read.history import Form, history
 from cloud.read.ports import ReadingReader
-from cloud.read.text import instant_of
 from wire.clock import Clock
 from wire.ids import SensorId
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from cloud.core.views import Again, News, Row
+from cloud.core.views import Again, News, Row, instant_of
 from cloud.read.alerts import as_alert
 from cloud.read.limits import (
     CHANGES_MAX,
@@ -17,7 +17,7 @@ from cloud.read.limits import (
     ROWS_PER_PAGE,
 )
 from cloud.read.ports import AlertNews, AlertReader
-from cloud.read.text import dump, instant_of
+from cloud.read.text import dump
 from wire.clock import Clock
 from wire.errors import HeadgateError, InfrastructureError
 from wire.ids import UnixMs

@@ -1,15 +1,16 @@
 """A sensor's readings over time, page by page, as JSON or CSV."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 from cloud.core.views import QUALITY_AT, SAMPLES_AT, SCORE_AT, Reading
 from cloud.read.ports import ReadingReader
-from cloud.read.text import DECIMALS, SCORE_DECIMALS, as_row, dump, iso, marks
+from cloud.read.text import DECIMALS, SCORE_DECIMALS, dump, iso, marks
 from wire.ids import SensorId
 from wire.metric import COLUMNS
 
@@ -71,21 +72,51 @@ def _wrap(
 
 
 def _as_json(rows: Sequence[Reading]) -> list[bytes]:
-    return [dump([as_row(row) for row in rows])[1:-1]] if rows else []
+    """Return a portion as JSON objects, column by column: a day is 86,400 rows."""
+    if not rows:
+        return []
+    columns = list(zip(*rows, strict=True))
+    texts: list[list[str]] = [[f'{{"timestamp":"{iso(instant)}"' for instant in columns[0]]]
+    for name, decimals, column in zip(
+        (*COLUMNS, "score"),
+        (*DECIMALS, SCORE_DECIMALS),
+        (*columns[1:QUALITY_AT], columns[SCORE_AT]),
+        strict=True,
+    ):
+        if column.count(None) < len(rows):
+            texts.append(
+                ["" if value is None else f',"{name}":{value:.{decimals}f}' for value in column]
+            )
+    texts.append([f',"quality":{_marks_json(quality)}' for quality in columns[QUALITY_AT]])
+    texts.append([f',"samples":{samples}}}' for samples in columns[SAMPLES_AT]])
+    return [",".join(map("".join, zip(*texts, strict=True))).encode()]
 
 
 def _as_csv(rows: Sequence[Reading]) -> list[bytes]:
-    return ["\n".join(map(_csv_line, rows)).encode()] if rows else []
+    if not rows:
+        return []
+    columns = list(zip(*rows, strict=True))
+    texts: list[Iterable[str]] = [map(iso, columns[0])]
+    for decimals, column in zip(DECIMALS, columns[1:QUALITY_AT], strict=True):
+        texts.append(_csv_column(column, decimals))
+    texts.append(map(_marks_csv, columns[QUALITY_AT]))
+    texts.append(_csv_column(columns[SCORE_AT], SCORE_DECIMALS))
+    texts.append(map(str, columns[SAMPLES_AT]))
+    return ["\n".join(map(",".join, zip(*texts, strict=True))).encode()]
 
 
-def _csv_line(row: Reading) -> str:
-    values = [
-        "" if value is None else str(round(value, decimals) + 0.0)
-        for value, decimals in zip(row[1:QUALITY_AT], DECIMALS, strict=True)
-    ]
-    score = "" if row[SCORE_AT] is None else str(round(row[SCORE_AT], SCORE_DECIMALS))
-    judged = (" ".join(marks(row[QUALITY_AT])), score, str(row[SAMPLES_AT]))
-    return ",".join((iso(row[0]), *values, *judged))
+def _csv_column(column: Sequence[float | None], decimals: int) -> list[str]:
+    return ["" if value is None else f"{value:.{decimals}f}" for value in column]
+
+
+@cache
+def _marks_json(quality: int) -> str:
+    return dump(marks(quality)).decode()
+
+
+@cache
+def _marks_csv(quality: int) -> str:
+    return " ".join(marks(quality))
 
 
 _WRITERS: Final[dict[Form, Callable[[Sequence[Reading]], list[bytes]]]] = {

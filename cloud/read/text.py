@@ -5,30 +5,24 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from cloud.core.views import QUALITY_AT, SAMPLES_AT, SCORE_AT, Reading
-from wire.ids import UnixMs
 from wire.metric import COLUMNS, SPECS, Metric
 from wire.quality import Quality
 
 DECIMALS: Final = tuple(len(f"{SPECS[metric].resolution:g}".split(".")[1]) for metric in Metric)
 SCORE_DECIMALS: Final = 4
 _SEED_NAMES: Final = {Metric.PH: "pH", Metric.TEMPERATURE: "temp"}
-_METRICS: Final = tuple(zip(COLUMNS, DECIMALS, strict=True))
 
 
 def iso(instant: datetime) -> str:
     """Return ISO 8601 in UTC with a ``Z``; milliseconds only if there are any."""
-    utc = instant.astimezone(UTC).replace(tzinfo=None)
-    return utc.isoformat(timespec="milliseconds" if utc.microsecond else "seconds") + "Z"
+    utc = instant if instant.tzinfo is UTC else instant.astimezone(UTC)
+    text = utc.isoformat(timespec="milliseconds" if utc.microsecond else "seconds")
+    return f"{text[:-6]}Z"
 
 
 def iso_or_none(instant: datetime | None) -> str | None:
     """Return ``iso``, or None for None."""
     return None if instant is None else iso(instant)
-
-
-def instant_of(at_ms: UnixMs) -> datetime:
-    """Return the instant of Unix milliseconds."""
-    return datetime.fromtimestamp(at_ms / 1_000, UTC)
 
 
 def rounded(value: float, decimals: int) -> float:
@@ -52,15 +46,6 @@ def as_latest(reading: Reading) -> dict[str, Any]:
         if value is not None:
             name = _SEED_NAMES.get(metric, COLUMNS[metric])
             answer[name] = rounded(value, DECIMALS[metric])
-    return {**answer, **_judged(reading)}
-
-
-def as_row(reading: Reading) -> dict[str, Any]:
-    """Return a reading by column names, only what was measured."""
-    answer: dict[str, Any] = {"timestamp": iso(reading[0])}
-    for (name, decimals), value in zip(_METRICS, reading[1:QUALITY_AT], strict=True):
-        if value is not None:
-            answer[name] = round(value, decimals) + 0.0
     return {**answer, **_judged(reading)}
 
 

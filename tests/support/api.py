@@ -29,17 +29,19 @@ async def running_api(database_url: str, **settings: Any) -> AsyncIterator[httpx
         chosen = ApiSettings(database_url=database_url, api_bind=bind, **settings)
         api = group.create_task(run_api(chosen))
 
-        async def serves() -> bool:
-            try:
-                return (await client.get("/livez")).status_code == 200
-            except httpx2.TransportError:
-                return False
-
-        await until(serves)
+        serves: bool = await until(lambda: _serves(client))
+        assert serves
         try:
             yield client
         finally:
             api.cancel()
+
+
+async def _serves(client: httpx2.AsyncClient) -> bool:
+    try:
+        return (await client.get("/livez")).status_code == 200
+    except httpx2.TransportError:
+        return False
 
 
 @asynccontextmanager
@@ -89,8 +91,9 @@ async def add_readings(
     await connection.execute(
         "insert into sensor_readings (sensor_id, timestamp, ph_level, temperature, turbidity, "
         "conductivity, quality, score, samples) "
-        "select $1, $2::timestamptz + n * $4::float8 * interval '1 second', 7.1 + (n % 100) / 1000.0, "
-        "15 + (n % 500) / 100.0, 0.018, 150000.1, case when n % 10 = 3 then 9 else 0 end, 0.02, $5 "
+        "select $1, $2::timestamptz + n * $4::float8 * interval '1 second', "
+        "7.1 + (n % 100) / 1000.0, 15 + (n % 500) / 100.0, 0.018, 150000.1, "
+        "case when n % 10 = 3 then 9 else 0 end, 0.02, $5 "
         "from generate_series(0, $3 - 1) n",
         sensor_id,
         start,
@@ -157,8 +160,12 @@ async def open_alert(
     severity: int = 3,
     sequence: int = 0,
     observed_at: datetime = NOON,
+    silently: bool = False,
 ) -> int:
-    """Open an alert as the alert stage does: row and notification in one transaction."""
+    """Open an alert as the alert stage does: row and notification in one transaction.
+
+    ``silently``: without the notification, as for a listener that was away.
+    """
     async with connection.transaction():
         finding_id = await connection.fetchval(
             "insert into findings (finding_id, sensor_id, cause, metric, severity, observed_at, "
@@ -183,7 +190,8 @@ async def open_alert(
             severity,
             finding_id,
         )
-        await notify(connection, alert_id)
+        if not silently:
+            await notify(connection, alert_id)
     return alert_id
 
 

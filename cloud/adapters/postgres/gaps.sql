@@ -38,7 +38,9 @@ select holes.hub_id, holes.region, holes.epoch, holes.low, holes.high, holes.set
        hubs.hub_id is not null as heard,
        (hubs.epochs ->> holes.epoch::text)::bigint as heard_next_sequence,
        (hubs.gauges ->> 'spool_batches')::bigint as heard_spool_batches,
-       hubs.updated_at >= holes.updated_at as heard_after_ledger
+       -- A hub lists at most 64 lives: of a full list, what is not on it says nothing.
+       hubs.updated_at >= holes.updated_at
+           and (select count(*) from jsonb_object_keys(hubs.epochs)) < 64 as heard_after_ledger
 from holes
 left join hubs using (hub_id)
 left join lateral (

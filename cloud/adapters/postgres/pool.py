@@ -57,14 +57,25 @@ async def connect(url: str) -> AsyncIterator[Connection]:
 
 
 @asynccontextmanager
-async def pool(url: str, *, connections_max: int = 4) -> AsyncIterator[Pool]:
+async def pool(
+    url: str, *, connections_max: int = 4, name: str = "headgate"
+) -> AsyncIterator[Pool]:
     """Lend a pool; it opens connections as they are needed and replaces broken ones.
+
+    ``name``, such as ``headgate-ingest-0``, is how ``/api/status`` knows that a stage is at work;
+    so no connection is closed for idleness.
 
     Raises:
         InfrastructureError: The database cannot be reached.
     """
     with translated():
-        opened = await asyncpg.create_pool(url, min_size=1, max_size=connections_max, **_OPTIONS)
+        opened = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=connections_max,
+            max_inactive_connection_lifetime=0,
+            **{**_OPTIONS, "server_settings": {"application_name": name, "timezone": "UTC"}},
+        )
     try:
         yield opened
     finally:
