@@ -1,0 +1,134 @@
+"""``headgate prove``: options in; progress, a verdict and an exit status out."""
+
+import argparse
+import asyncio
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from headgate.prove.account import NOTHING_LOST, Account, table
+from headgate.prove.prove import Wish, prove
+from headgate.prove.river import Flood
+from headgate.stack.errors import StackError
+
+INTERRUPTED: Final = 130
+_RATE_PER_SENSOR: Final = 10.0
+_EPILOG: Final = """\
+Sensors keep each reading until their hub has it on disk; one in ten does not, and what a kill
+costs those is counted as lost_before_commit. The verdict is "nothing lost" only if nothing is
+missing, extra or conflicting, in readings and in alerts.
+
+exit status: 0 nothing lost, 1 anything else, 2 wrong usage, 130 interrupted
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command; return the exit status."""
+    asked = _parser().parse_args(arguments)
+    rate = asked.rate or asked.sensors * _RATE_PER_SENSOR
+    wish = Wish(asked.seconds, asked.hubs, Flood(asked.seed, asked.sensors, rate))
+    try:
+        home = _home(asked.home)
+        found = asyncio.run(_until_interrupted(wish, home, _quiet if asked.json else _tell))
+    except StackError as exc:
+        sys.stderr.write(f"headgate prove: {exc.args[0]}\n  -> {exc.hint}\n")
+        return 1
+    if found is None:
+        _clear(home, keep=asked.keep or asked.home is not None)
+        return INTERRUPTED
+    proved = found["verdict"] == NOTHING_LOST
+    if proved:
+        _clear(home, keep=asked.keep or asked.home is not None)
+    else:
+        sys.stderr.write(_where(home))
+    print(json.dumps(found) if asked.json else f"\n{table(found)}", flush=True)
+    return 0 if proved else 1
+
+
+async def _until_interrupted(wish: Wish, home: Path, tell: Callable[[str], None]) -> Account | None:
+    """Return the account, or None once Ctrl-C or SIGTERM has ended everything."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+
+    def stop() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, lambda: None)  # once is enough: stopping is bounded
+        sys.stderr.write("interrupted: stopping everything\n")
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        return await prove(wish, home, tell)
+    except asyncio.CancelledError:
+        sys.stderr.write("stopped; nothing runs any more\n")
+        return None
+
+
+def _home(chosen: Path | None) -> Path:
+    if chosen is None:
+        return Path(tempfile.mkdtemp(prefix="headgate-prove-"))
+    if chosen.exists() and any(chosen.iterdir()):
+        raise StackError(f"{chosen} is not empty", hint="a proof needs a folder of its own")
+    return chosen.absolute()
+
+
+def _clear(home: Path, *, keep: bool) -> None:
+    if keep:
+        sys.stderr.write(f"kept: {home}\n")
+    else:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _where(home: Path) -> str:
+    return (
+        f"kept: database, ledgers, spools and logs in {home}\n"
+        f"  -> look at it: headgate up --home {home}\n"
+        f"  -> the logs:   ls {home / 'logs'}\n"
+    )
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def _quiet(line: str) -> None:
+    """Say nothing: whoever wants JSON wants only that."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headgate prove",
+        description="Kill processes and cut links under a flood, then compare with the oracle.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--seconds", type=_positive, default=30.0, help="how long faults strike (default 30)")
+    add("--seed", type=int, default=1, help="the same seed strikes the same (default 1)")
+    add("--json", action="store_true", help="print one JSON object and nothing else")
+    add("--home", type=Path, help="empty folder for the data, kept (default: temporary)")
+    add("--hubs", type=_count, default=3, help="every second has windows (default 3)")
+    add("--sensors", type=_count, default=20, help="on each hub (default 20)")
+    add("--rate", type=_positive, help="readings a second on each hub (default 10 a sensor)")
+    add("--keep", action="store_true", help="keep the data even if nothing was lost")
+    return parser
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and a million")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 100")
+    return value

@@ -1,0 +1,73 @@
+"""One proof: start the river, break it according to plan, let it settle, count."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from headgate.prove.account import Account, account
+from headgate.prove.plan import plan
+from headgate.prove.river import INGEST_WORKERS, Fleet, Flood, Hub, stack_with_hubs
+from headgate.prove.settle import settle
+from headgate.prove.strikes import HEAL_WITHIN_S, Striker
+from headgate.prove.witness import Witness
+from headgate.stack.stack import Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be proved.
+
+    Attributes:
+        seconds: How long faults strike.
+        hubs: How many.
+        flood: What the sensors say; its seed is the plan's too.
+    """
+
+    seconds: float
+    hubs: int
+    flood: Flood
+
+
+async def prove(wish: Wish, home: Path, tell: Callable[[str], None]) -> Account:
+    """Return the account of a run whose data lie in ``home``, an empty folder.
+
+    Raises:
+        StackError: Something could not be started; it says what to type.
+    """
+    strikes = plan(wish.seconds, wish.flood.seed, hubs=wish.hubs, ingest_workers=INGEST_WORKERS)
+    tell("starting PostgreSQL, the broker, the stages and the hubs")
+    async with stack_with_hubs(home, wish.hubs, lambda line: None) as (stack, hubs):
+        witness = Witness(stack.database_url)
+        try:
+            async with _sensors(stack, hubs, wish) as fleets:
+                tell(f"{wish.hubs} hubs of {wish.flood.sensors} sensors; {len(strikes)} faults")
+                began = time.monotonic()
+                healings = await Striker(stack, hubs, witness, tell).carry_out(strikes)
+                await asyncio.sleep(wish.seconds - (time.monotonic() - began))
+                tell("nothing is broken any more: the sensors stop, the rest drains")
+                async with asyncio.TaskGroup() as tasks:
+                    for fleet in fleets:
+                        tasks.create_task(fleet.stop(), name="sensors-stop")
+            unsettled = await settle(stack, hubs, witness)
+            tell("counting")
+            verdicts = [await fleet.judge() for fleet in fleets]
+        finally:
+            witness.leave()
+    return account(wish.flood.seed, verdicts, healings, unsettled)
+
+
+@asynccontextmanager
+async def _sensors(stack: Stack, hubs: list[Hub], wish: Wish) -> AsyncIterator[list[Fleet]]:
+    """Run a fleet for each length of window; none outlives this."""
+    fleets: list[Fleet] = []
+    try:
+        for window_s in sorted({hub.window_s for hub in hubs}):
+            alike = [hub for hub in hubs if hub.window_s == window_s]
+            fleets.append(Fleet(stack, alike, wish.flood, wish.seconds + 2 * HEAL_WITHIN_S))
+        yield fleets
+    finally:
+        for fleet in fleets:
+            fleet.kill()

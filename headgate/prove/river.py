@@ -1,0 +1,180 @@
+"""What is to be broken: the stack, hubs behind links of their own, and sensors that keep count."""
+
+import json
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from headgate.prove.link import Link, link
+from headgate.stack.errors import StackError
+from headgate.stack.network import free_port
+from headgate.stack.process import Process, Program, run_once
+from headgate.stack.programs import command, edge, environment
+from headgate.stack.stack import Stack
+
+INGEST_WORKERS: Final = 2
+WINDOW_S: Final = 10
+REGION: Final = "north"
+DRAIN_WITHIN_S: Final = 90.0
+_FIRST_SENSOR: Final = 1_000
+_SENSORS_PER_FLEET_MAX: Final = 1_000_000
+_FORGETFUL: Final = 0.1  # of the sensors keep nothing: what a kill costs them is counted apart
+_EVENT_EVERY_S: Final = 10  # of the sensors' own time
+_EVENT_LASTS_S: Final = 10
+_STATUS_WITHIN_S: Final = 30.0
+_JUDGE_WITHIN_S: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A hub on this machine.
+
+    Attributes:
+        name: Its id, and its agent's name in the stack.
+        window_s: Length of its windows; 0 = it sends every reading.
+        config: Its ``edge.toml``.
+        link: The only way it has to the broker.
+        sensors_port: Where its sensors reach it.
+    """
+
+    name: str
+    window_s: int
+    config: Path
+    link: Link
+    sensors_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """How much the sensors say.
+
+    Attributes:
+        seed: The same seed gives the same water.
+        sensors: On each hub.
+        rate: Readings a second on each hub; their own time runs a second a reading.
+    """
+
+    seed: int
+    sensors: int
+    rate: float
+
+
+class Fleet:
+    """The sensors of some hubs that share a window length, so that one judgement fits them all."""
+
+    def __init__(self, stack: Stack, hubs: Sequence[Hub], flood: Flood, seconds: float) -> None:
+        """Start them; they measure for at most ``seconds``."""
+        self._stack, self._window_s = stack, hubs[0].window_s
+        kind = f"window-{self._window_s}"
+        self.ledger = stack.home.root / f"ledger-{kind}"
+        brokers = [word for hub in hubs for word in ("--broker", _address(hub))]
+        first = _FIRST_SENSOR + (_SENSORS_PER_FLEET_MAX if self._window_s else 0)
+        self.log = stack.home.logs / f"sensors-{kind}.log"
+        self._process = Process(
+            Program(
+                name=f"sensors of {kind}",
+                argv=command(
+                    *("firmware_sim", "flood", *brokers, "--ledger", str(self.ledger)),
+                    *("--first-sensor-id", str(first), "--sensors", str(flood.sensors)),
+                    *("--rate", str(flood.rate), "--seconds", str(seconds)),
+                    *("--seed", str(flood.seed), "--forgetful", str(_FORGETFUL)),
+                    *("--contaminate-every", str(_EVENT_EVERY_S)),
+                    *("--contamination-seconds", str(_EVENT_LASTS_S)),
+                    *("--drain-seconds", str(DRAIN_WITHIN_S)),
+                ),
+                env=environment(stack.home),
+                log=self.log,
+                is_ready=_at_once,
+                stop_within_s=DRAIN_WITHIN_S + 10,
+            )
+        )
+
+    async def stop(self) -> None:
+        """Let the sensors measure no more, and end once their hubs have everything on disk.
+
+        Raises:
+            StackError: They failed.
+        """
+        status = await self._process.stop()
+        if status != 0:
+            tail = self.log.read_text(errors="replace")[-800:]
+            raise StackError(
+                f"the simulated sensors ended with {status}:\n{tail}", hint=f"read {self.log}"
+            )
+
+    def kill(self) -> None:
+        """End them at once. Idempotent."""
+        if self._process.returncode is None:
+            self._process.signal(signal.SIGKILL)
+            self._process.stop_now()
+
+    async def judge(self) -> dict[str, Any]:
+        """Let the oracle compare what was sent with what is stored.
+
+        Raises:
+            StackError: It gave no verdict.
+        """
+        question = ("--ledger", str(self.ledger), "--window", str(self._window_s), "--json")
+        said = await run_once(
+            command("firmware_sim", "oracle", "--database", self._stack.database_url, *question),
+            environment(self._stack.home),
+            within_s=_JUDGE_WITHIN_S,
+        )
+        verdict: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
+        return verdict
+
+
+async def waiting(stack: Stack, hub: Hub) -> int:
+    """Return how many readings and batches wait on a hub's disk, as the hub itself says.
+
+    Raises:
+        StackError: It does not say.
+    """
+    said = await run_once(
+        command("edge_agent", "status", "--json", "--config", str(hub.config)),
+        environment(stack.home),
+        within_s=_STATUS_WITHIN_S,
+    )
+    spool = json.loads(said)
+    return int(spool["batches"]) + int(spool["intake"])
+
+
+@asynccontextmanager
+async def stack_with_hubs(
+    home: Path, hubs: int, tell: Callable[[str], None]
+) -> AsyncIterator[tuple[Stack, list[Hub]]]:
+    """Start the platform and hubs behind links of their own; every second hub has windows.
+
+    Raises:
+        StackError: Something could not be started; it says what to type.
+    """
+    async with AsyncExitStack() as exits:
+        stack = Stack(home, ingest_workers=INGEST_WORKERS, any_ports=True, tell=tell)
+        await exits.enter_async_context(stack)
+        links = [await exits.enter_async_context(link(stack.ports.mqtt)) for _ in range(hubs)]
+        yield stack, [await _start(stack, number, way) for number, way in enumerate(links)]
+
+
+async def _start(stack: Stack, number: int, way: Link) -> Hub:
+    name, window_s, port = f"hub-{number + 1}", WINDOW_S * (number % 2), free_port(0)
+    config = await stack.enrol_hub(
+        name,
+        REGION,
+        window_s=window_s,
+        uplink={"url": f"mqtt://127.0.0.1:{way.port}"},
+        sensors={"listen": f"127.0.0.1:{port}"},
+    )
+    log = stack.home.logs / f"edge-{name}.log"
+    await stack.start(edge(name, config, log, way.port))
+    return Hub(name, window_s, config, way, port)
+
+
+def _address(hub: Hub) -> str:
+    return f"mqtt://127.0.0.1:{hub.sensors_port}"
+
+
+async def _at_once(pid: int) -> bool:
+    return True

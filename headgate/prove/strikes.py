@@ -1,0 +1,144 @@
+"""Carries a plan out: kills and bad links at their moments, and how long each was felt."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from headgate.prove.heal import Healing, works_again
+from headgate.prove.link import Link
+from headgate.prove.plan import Fault, Strike, Target
+from headgate.prove.river import INGEST_WORKERS, Hub
+from headgate.prove.witness import Witness
+from headgate.stack.errors import StackError
+from headgate.stack.stack import Stack
+
+HEAL_WITHIN_S = 60.0
+_RUNS_WITHIN_S = 30.0
+_POLL_S = 0.02
+_DELAY_S = 0.4
+
+
+class Striker:
+    """Breaks one river according to plan."""
+
+    def __init__(
+        self, stack: Stack, hubs: Sequence[Hub], witness: Witness, tell: Callable[[str], None]
+    ) -> None:
+        """Take what to break, who sees it heal, and whom to tell."""
+        self._stack, self._hubs, self._witness, self._tell = stack, hubs, witness, tell
+        self._began = time.monotonic()
+
+    async def carry_out(self, plan: Sequence[Strike]) -> list[Healing]:
+        """Strike at every moment of the plan, counted from now; return once all is healed.
+
+        What is not healed ``HEAL_WITHIN_S`` after its fault is given up.
+        """
+        self._began = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(self._witness.watch(), name="witness")
+            async with asyncio.TaskGroup() as strikes:
+                felt = [
+                    strikes.create_task(self._strike(strike), name=f"{strike.fault}-{at}")
+                    for at, strike in enumerate(plan)
+                ]
+            watching.cancel()
+        return [task.result() for task in felt]
+
+    async def _strike(self, strike: Strike) -> Healing:
+        await asyncio.sleep(strike.at_s - (time.monotonic() - self._began))
+        name = self._name(strike)
+        heal_s = None
+        try:
+            async with asyncio.timeout(strike.lasts_s + _RUNS_WITHIN_S + HEAL_WITHIN_S):
+                if strike.target is Target.LINK:
+                    heal_s = await self._spoil(strike, name)
+                else:
+                    heal_s = await self._kill(strike, name)
+        except TimeoutError:
+            self._say(f"{name} has not healed")
+        else:
+            self._say(f"{name} healed after {heal_s:.1f} s")
+        return Healing(strike, name, heal_s)
+
+    async def _kill(self, strike: Strike, name: str) -> float:
+        pid = await self._kill_once_it_runs(name)
+        since_ms = _now_ms()
+        self._say(f"{strike.fault} {name}")
+        while not self._runs_again(name, pid):
+            await self._witness.news()
+        after_ms = _now_ms() if strike.target is Target.ALERT else since_ms
+        await self._seen_again(strike, after_ms)
+        return (self._witness.seen.at_ms - since_ms) / 1_000
+
+    def _runs_again(self, name: str, killed: int) -> bool:
+        pid = self._stack.processes.get(name)
+        return pid not in (None, killed) and self._stack.serves(name)
+
+    async def _kill_once_it_runs(self, name: str) -> int:
+        while True:
+            try:
+                return self._stack.kill(name)
+            except StackError:  # another fault has only just struck it
+                await asyncio.sleep(_POLL_S)
+
+    async def _spoil(self, strike: Strike, name: str) -> float:
+        way = self._hubs[strike.victim].link
+        self._say(f"{name}: {strike.fault} for {strike.lasts_s:.1f} s")
+        _worsen(way, strike.fault)
+        await asyncio.sleep(strike.lasts_s)
+        _mend(way, strike.fault)
+        good_ms = _now_ms()
+        await self._seen_again(strike, good_ms)
+        return (self._witness.seen.at_ms - good_ms) / 1_000
+
+    async def _seen_again(self, strike: Strike, since_ms: int) -> None:
+        one = strike.target in (Target.AGENT, Target.LINK)
+        hubs = [hub.name for hub in ([self._hubs[strike.victim]] if one else self._hubs)]
+        while not works_again(strike.target, hubs, since_ms, await self._witness.news()):
+            pass
+
+    def _name(self, strike: Strike) -> str:
+        match strike.target:
+            case Target.AGENT:
+                return self._hubs[strike.victim].name
+            case Target.LINK:
+                return f"link of {self._hubs[strike.victim].name}"
+            case Target.BROKER:
+                return "gateway"
+            case Target.INGEST if INGEST_WORKERS > 1:
+                return f"ingest-{strike.victim}"
+            case _:
+                return str(strike.target)
+
+    def _say(self, what: str) -> None:
+        self._tell(f"{time.monotonic() - self._began:6.1f} s  {what}")
+
+
+def _worsen(way: Link, fault: Fault) -> None:
+    match fault:
+        case Fault.CUT:
+            way.refuse = True
+            way.cut()
+        case Fault.BLACK_HOLE:
+            way.black_hole = True
+        case Fault.DELAY:
+            way.delay_s = _DELAY_S
+        case Fault.KILL:
+            raise AssertionError("a link has no process")
+
+
+def _mend(way: Link, fault: Fault) -> None:
+    match fault:
+        case Fault.CUT:
+            way.refuse = False
+        case Fault.BLACK_HOLE:
+            way.black_hole = False
+            way.cut()  # what it swallowed is missing in the middle of a stream
+        case Fault.DELAY:
+            way.delay_s = 0.0
+        case Fault.KILL:
+            raise AssertionError("a link has no process")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
