@@ -8,7 +8,14 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, get_subcommand
 
 from firmware_sim import run
-from firmware_sim.settings import FleetCommand, FloodCommand, Main, OracleCommand, ReplayCommand
+from firmware_sim.settings import (
+    BatchesCommand,
+    FleetCommand,
+    FloodCommand,
+    Main,
+    OracleCommand,
+    ReplayCommand,
+)
 from wire.errors import HeadgateError
 
 
@@ -38,6 +45,8 @@ async def _run(command: object) -> None:
     match command:
         case FleetCommand() | FloodCommand():
             await run.fleet(command)
+        case BatchesCommand():
+            await run.batches(command)
         case ReplayCommand():
             await run.replay_file(command)
         case OracleCommand():

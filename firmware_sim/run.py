@@ -3,9 +3,11 @@
 import asyncio
 import gzip
 import json
+import secrets
 import signal
 import sys
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -23,11 +25,14 @@ from firmware_sim.core.pending import ResendPolicy
 from firmware_sim.core.physics import Water
 from firmware_sim.core.profiles import PROFILES, ProfileName
 from firmware_sim.core.record import Count, blocks, parse_map
+from firmware_sim.core.sealed import Load, sealed
 from firmware_sim.fleet.fleet import Crew, Fleet
+from firmware_sim.flood.batches import VirtualHub, publish_all
 from firmware_sim.oracle.oracle import judge
 from firmware_sim.replay.replay import replay
 from firmware_sim.sensor import EVERY_STATUS, Connection, Tally
 from firmware_sim.settings import (
+    BatchesCommand,
     FleetCommand,
     FloodCommand,
     OracleCommand,
@@ -36,7 +41,8 @@ from firmware_sim.settings import (
     address,
 )
 from wire.clock import Clock, SystemClock
-from wire.ids import SensorId
+from wire.ids import Epoch, HubId, Region, SensorId
+from wire.limits import EPOCH_BITS
 from wire.metric import Metric
 from wire.topics import sensor_status
 
@@ -82,6 +88,57 @@ async def fleet(settings: Sensing) -> None:
             task.cancel()
     show({"done": _totals(connections)})
     ledger.close()
+
+
+async def batches(settings: BatchesCommand) -> None:
+    """Seal, then publish, then report in one JSON line; CPU is counted from the first publish."""
+    clock = SystemClock()
+    hubs = _virtual_hubs(settings, clock)
+    bytes_sent = sum(len(body) for hub in hubs for body in hub.bodies)
+    cpu_before_s = time.process_time()
+    within_s = settings.drain_s if settings.await_receipts else 0.0
+    progress = await publish_all(hubs, clock, settings.batches_per_s, within_s)
+    seconds = max(progress.published_ms, 1) / 1_000
+    show(
+        {
+            "published": progress.published,
+            "readings": progress.published * settings.rows,
+            "seconds": seconds,
+            "rate": progress.published * settings.rows / seconds,
+            "cpu_s": time.process_time() - cpu_before_s,
+            "bytes": bytes_sent,
+            "bytes_per_reading": bytes_sent / (settings.batches * settings.rows),
+            "receipted": progress.receipted,
+            "receipted_seconds": progress.receipted_ms / 1_000,
+        }
+    )
+
+
+def _virtual_hubs(settings: BatchesCommand, clock: Clock) -> list[VirtualHub]:
+    seconds = settings.rows // settings.sensors * -(-settings.batches // settings.hubs)
+    try:
+        load = Load(
+            settings.sensors,
+            settings.rows,
+            settings.metrics,
+            settings.first_sensor_id,
+            start_ms=clock.now_ms() - seconds * 1_000,
+        )
+    except ValueError as exc:
+        raise UnusableSettingError(f"--rows, --sensors: {exc}") from exc
+    water = Water(PROFILES[ProfileName.DRINKING], settings.seed)
+    name = address(settings.broker).name or "flood"
+    hubs: list[VirtualHub] = []
+    for number in range(settings.hubs):
+        hub_id, region = HubId(name if settings.hubs == 1 else f"{name}-{number}"), settings.region
+        token = settings.token_file and Path(settings.token_file.replace("{hub}", hub_id))
+        way_in = replace(address(settings.broker, token or None), name=hub_id)
+        epoch = Epoch(secrets.randbits(EPOCH_BITS))  # never one that any hub ever used
+        share = len(range(number, settings.batches, settings.hubs))
+        bodies = sealed(load, water, (number, hub_id, Region(region)), epoch, share)
+        broker = MqttBroker(way_in, hub_id)
+        hubs.append(VirtualHub(hub_id, Region(region), epoch, broker, bodies))
+    return hubs
 
 
 async def replay_file(settings: ReplayCommand) -> None:

@@ -114,6 +114,30 @@ class ReplayCommand(Command):
     )
 
 
+class BatchesCommand(Command):
+    """Publish sealed batches as many hubs at once: what the cloud is measured with."""
+
+    broker: Annotated[str, Field(description="mqtt://NAME@HOST:PORT; hubs are NAME, or NAME-0...")]
+    token_file: Annotated[
+        str | None, Field(None, description="its token; {hub} stands for the hub's id")
+    ]
+    region: Annotated[str, Field("north", description="of every hub")]
+    hubs: Annotated[int, Field(1, ge=1, le=1_000, description="virtual hubs")]
+    batches: Annotated[int, Field(1_000, ge=1, description="of all hubs together")]
+    rows: Annotated[int, Field(1_000, ge=1, description="readings in a batch")]
+    sensors: Annotated[int, Field(200, ge=1, description="of each hub")]
+    metrics: Annotated[int, Field(4, ge=1, le=7, description="measured by each sensor")]
+    first_sensor_id: Annotated[int, Field(1_000_000, ge=0, description="of the first hub")]
+    batches_per_s: float | None = _flag(
+        "rate", default=None, gt=0, description="batches a second, open loop; unset = all at once"
+    )
+    await_receipts: Annotated[bool, Field(False, description="wait until the store has them")]
+    drain_s: float = _flag(
+        "drain-seconds", default=120.0, gt=0, description="wait this long for receipts"
+    )
+    seed: Annotated[int, Field(1, ge=0, description="the same seed gives the same water")]
+
+
 class OracleCommand(Command):
     """Compare a ledger with the database: every difference counted and named."""
 
@@ -135,6 +159,7 @@ class Main(BaseSettings):
 
     fleet: CliSubCommand[FleetCommand]
     flood: CliSubCommand[FloodCommand]
+    batches: CliSubCommand[BatchesCommand]
     replay: CliSubCommand[ReplayCommand]
     oracle: CliSubCommand[OracleCommand]
 

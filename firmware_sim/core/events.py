@@ -165,7 +165,7 @@ def plan(
         seed: Of the run: the order of the sensors.
         first: Number of the first event.
     """
-    order = np.argsort(bits(seed, np.array(sensor_ids, np.int64), _ORDER_CHANNEL))
+    order = np.argsort(bits(seed, np.array(sensor_ids, np.int64), _ORDER_CHANNEL)).tolist()
     planned: list[Event] = []
     busy_until = dict.fromkeys(sensor_ids, calendar.start_ms)
     starts = range(calendar.start_ms, calendar.end_ms - calendar.lasts_ms + 1, calendar.every_ms)
