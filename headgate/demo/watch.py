@@ -1,0 +1,78 @@
+"""What a spectator of the river has seen so far. No I/O: lines and alerts in, numbers out."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from statistics import median
+from typing import Any, Final
+
+ALERTS_SHOWN: Final = 6
+_AFFECTED_MAX: Final = 20_000
+
+
+@dataclass(slots=True)
+class Watch:
+    """The spectator's notes.
+
+    Attributes:
+        sent: Distinct readings the sensors made.
+        committed: Of those, on a hub's disk and told so to their sensor.
+        stored: Readings in PostgreSQL.
+        alerts: The latest alerts, newest first, each with ``latency_ms`` if it could be timed.
+        latencies_ms: From publishing the reading that completed the rule to the alert in hand.
+    """
+
+    sent: int = 0
+    committed: int = 0
+    stored: int = 0
+    alerts: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=ALERTS_SHOWN))
+    alerts_seen: set[str] = field(default_factory=set)
+    latencies_ms: list[float] = field(default_factory=list)
+    _published_ms: dict[tuple[int, int], int] = field(default_factory=dict)
+    _waiting: dict[tuple[int, int], float] = field(default_factory=dict)
+
+    def fleet_said(self, line: dict[str, Any]) -> None:
+        """Note a progress line of the fleet."""
+        if "affected" in line:
+            key = (int(line["affected"]["sensor_id"]), int(line["observed_at_ms"]))
+            if len(self._published_ms) < _AFFECTED_MAX:
+                self._published_ms[key] = int(line["published_at_ms"])
+            if key in self._waiting:
+                self._time(key, self._waiting.pop(key))
+            return
+        progress = line.get("done", line)
+        self.sent = int(progress.get("sent", self.sent))
+        self.committed = int(progress.get("committed", self.committed))
+
+    def alert_came(self, alert: dict[str, Any], at_ms: float) -> None:
+        """Note an alert the moment it reached us; the same alert again changes nothing."""
+        if alert["alert_id"] in self.alerts_seen or alert["state"] == "resolved":
+            return
+        self.alerts_seen.add(alert["alert_id"])
+        self.alerts.appendleft(alert)
+        key = (int(alert["sensor_id"]), _ms(alert["timestamp"]))
+        if key in self._published_ms:
+            self._time(key, at_ms)
+        else:
+            self._waiting[key] = at_ms  # the fleet's line is still in the pipe
+
+    def latency(self) -> dict[str, float | int | None]:
+        """Return how many alerts were timed, and how long they took in milliseconds."""
+        return summary(self.latencies_ms)
+
+    def _time(self, key: tuple[int, int], at_ms: float) -> None:
+        self.latencies_ms.append(at_ms - self._published_ms[key])
+
+
+def summary(latencies_ms: Iterable[float]) -> dict[str, float | int | None]:
+    """Return ``n``, ``p50`` and ``p99`` (nearest rank) of latencies; None where there are none."""
+    ranked = sorted(latencies_ms)
+    if not ranked:
+        return {"n": 0, "p50": None, "p99": None}
+    p99 = ranked[max(0, -(-99 * len(ranked) // 100) - 1)]
+    return {"n": len(ranked), "p50": round(median(ranked), 1), "p99": round(p99, 1)}
+
+
+def _ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1_000)
