@@ -1,0 +1,94 @@
+"""A TCP proxy that delays, swallows, cuts and half-opens: a bad link between two good programs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+
+@dataclass(eq=False)
+class Proxy:
+    """Forwards a port to another, well or badly. Change the fields at any time.
+
+    Attributes:
+        port: Where it listens.
+        target_port: Where it forwards to, on this machine.
+        delay_s: How much later each piece arrives.
+        black_hole: Whether pieces are swallowed while both sides stay connected.
+        refuse: Whether new connections are closed at once.
+        accepted: Connections so far.
+    """
+
+    port: int
+    target_port: int
+    delay_s: float = 0.0
+    black_hole: bool = False
+    refuse: bool = False
+    accepted: int = 0
+    _near: set[asyncio.StreamWriter] = field(default_factory=set)
+    _far: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    def cut(self) -> None:
+        """Break every connection on both sides, now."""
+        for writer in self._near | self._far:
+            writer.transport.abort()
+
+    def half_open(self) -> None:
+        """Break the far side only: the near one hears nothing of it and nothing any more."""
+        self.black_hole = True
+        for writer in self._far:
+            writer.transport.abort()
+
+    async def serve(self, near: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward one connection until either side ends."""
+        self.accepted += 1
+        if self.refuse:
+            writer.transport.abort()
+            return
+        try:
+            far, far_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._near.add(writer)
+        self._far.add(far_writer)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pump(near, far_writer))
+                tasks.create_task(self._pump(far, writer))
+        finally:
+            self._near.discard(writer)
+            self._far.discard(far_writer)
+            writer.transport.abort()
+            far_writer.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while piece := await reader.read(65_536):
+                await asyncio.sleep(self.delay_s)
+                if not self.black_hole:
+                    writer.write(piece)
+                    await writer.drain()
+        if not self.black_hole:
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def proxy(target_port: int) -> AsyncIterator[Proxy]:
+    """Serve a proxy on a free port; its connections are gone at the end."""
+    async with asyncio.TaskGroup() as tasks:
+        running: set[asyncio.Task[None]] = set()
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = tasks.create_task(between.serve(reader, writer))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        between = Proxy(server.sockets[0].getsockname()[1], target_port)
+        try:
+            async with server:
+                yield between
+        finally:
+            for task in running:
+                task.cancel()
