@@ -117,22 +117,35 @@ async def test_status_is_kept_for_refresh_and_heard_by_no_other_hub(broker: Gate
     async with broker.client("hub-1", Role.HUB) as hub:
         await hub.publish(STATUS, b"up", qos=1, retain=True)
         await hub.publish(BATCH, b"never kept", qos=1, retain=True)
-    async with broker.client("refresh", Role.REFRESH) as refresh:
+    async with (
+        broker.client("refresh", Role.REFRESH) as refresh,
+        broker.client("ingest", Role.INGEST) as ingest,
+    ):
         await refresh.subscribe("headgate/1/+/+/status", qos=1)
         (kept,) = await heard(refresh, 1)
         assert (kept.payload, kept.retain) == (b"up", True)
-    async with (
-        broker.client("ingest", Role.INGEST) as ingest,
-        broker.client("hub-2", Role.HUB) as other,
-    ):
-        await other.subscribe("headgate/1/north/hub-2/receipt", qos=1)
         await ingest.subscribe(EVERY_BATCH, qos=1)
-        await ingest.publish("headgate/1/north/hub-2/receipt", b"first", qos=1)
-        (only,) = await heard(other, 1)
-        assert only.payload == b"first"
-        await other.publish("headgate/1/north/hub-2/batch", b"fresh", qos=1)
-        (batch,) = await heard(ingest, 1)
-        assert batch.payload == b"fresh"
+        async with broker.client("hub-2", Role.HUB) as other:
+            await other.subscribe("headgate/1/north/hub-2/receipt", qos=1)
+            await ingest.publish("headgate/1/north/hub-2/receipt", b"first", qos=1)
+            (only,) = await heard(other, 1)
+            assert only.payload == b"first"
+            await other.publish("headgate/1/north/hub-2/batch", b"fresh", qos=1)
+            (batch,) = await heard(ingest, 1)
+            assert batch.payload == b"fresh"
+
+
+async def test_what_a_stage_did_not_acknowledge_comes_again(broker: Gateway) -> None:
+    with raw(broker, "ingest", Role.INGEST, clean=False) as ingest:
+        wish = b"\x00\x01" + prefixed(EVERY_BATCH.encode()) + b"\x01"
+        ingest.sendall(b"\x82" + length(len(wish)) + wish)
+        assert ingest.recv(5) == b"\x90\x03\x00\x01\x01"
+        async with broker.client("hub-1", Role.HUB) as hub:
+            await hub.publish(BATCH, b"rows", qos=1)
+        assert ingest.recv(1) == b"\x32"  # delivered, and cut before it is acknowledged
+    async with broker.client("ingest", Role.INGEST, clean_session=False) as again:
+        (batch,) = await heard(again, 1)
+    assert batch.payload == b"rows"
 
 
 async def test_a_lost_hub_leaves_its_will(broker: Gateway) -> None:
@@ -206,10 +219,16 @@ async def test_churn_of_connections_breaks_nothing(broker: Gateway) -> None:
 
 
 def raw(
-    broker: Gateway, name: str, *, keep_alive_s: int = 60, will: tuple[str, bytes] | None = None
+    broker: Gateway,
+    name: str,
+    role: Role = Role.HUB,
+    *,
+    clean: bool = True,
+    keep_alive_s: int = 60,
+    will: tuple[str, bytes] | None = None,
 ) -> socket.socket:
-    token = broker.enrol(name, Role.HUB)
-    flags = 0xC2 | (0x2C if will else 0)
+    token = broker.enrol(name, role)
+    flags = 0xC0 | (0x02 if clean else 0) | (0x2C if will else 0)
     fields = [name.encode(), *([will[0].encode(), will[1]] if will else [])]
     body = b"\x00\x04MQTT\x04" + bytes([flags]) + struct.pack("!H", keep_alive_s)
     body += b"".join(map(prefixed, [*fields, name.encode(), token.encode()]))

@@ -84,3 +84,10 @@ def test_a_data_directory_of_another_version_is_left_alone(postgres: Postgres) -
 async def test_each_test_gets_a_database_of_its_own(empty_database_url: str) -> None:
     assert await run(empty_database_url, "SELECT count(*) FROM pg_class WHERE relname='x'") == 0
     await run(empty_database_url, "CREATE TABLE x ()")
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+async def test_each_test_gets_the_migrated_schema_untouched(database_url: str, turn: int) -> None:
+    assert await run(database_url, "SELECT count(*) FROM sensors") == 0
+    assert await run(database_url, "SELECT count(*) FROM pg_class WHERE relname = 'mark'") == 0
+    await run(database_url, "CREATE TABLE mark ()")

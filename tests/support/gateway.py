@@ -1,5 +1,6 @@
 """A real gateway for tests: a process, its identities, and clients that speak to it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,9 +56,9 @@ def gateway(folder: Path) -> Iterator[Gateway]:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gateway", "mqtt"],
             env={
+                **os.environ,
                 "HEADGATE_MQTT_BIND": f"127.0.0.1:{port}",
                 "HEADGATE_IDENTITIES": str(folder / "identities"),
-                "PATH": "/usr/bin:/bin",
             },
             stderr=log,
         )
