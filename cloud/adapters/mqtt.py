@@ -179,6 +179,7 @@ async def connected(
         queue_type=cast("Any", lambda maxsize: mailbox),
         max_inflight_messages=IN_FLIGHT_MAX,
     )
+    client.pending_calls_threshold = IN_FLIGHT_MAX  # many in flight are meant, not a leak
     with _translated():
         async with client:
             for each in filters:

@@ -46,6 +46,7 @@ class PostgresStore:
         """Take a pool and the database's own name."""
         self._pool = pool
         self._months: set[str] = set()
+        self._days: set[int] = set()
         self.store_id = store_id
 
     @asynccontextmanager
@@ -56,7 +57,12 @@ class PostgresStore:
                 yield PostgresTransaction(connection)
 
     async def ensure_months(self, instants_ms: Collection[UnixMs]) -> None:
-        """See ``Store``."""
+        """See ``Store``. Once a day, of whatever clock, the log's months by the server's own."""
+        day = max(instants_ms, default=0) // 86_400_000
+        if day not in self._days:
+            with translated():
+                await self._pool.execute(_SQL["ensure_log_months"])
+            self._days.add(day)
         for instant_ms in sorted(instants_ms):
             instant = _time(instant_ms)
             month = f"{instant:%Y-%m}"

@@ -1,6 +1,10 @@
 -- name: ensure_month
 select ensure_month($1::timestamptz);
 
+-- name: ensure_log_months
+-- Batches are logged by the server's clock, which is not ours.
+select ensure_month(now()), ensure_month(now() + interval '2 days');
+
 -- name: claim
 insert into sensors (sensor_id, hub_id, region)
 select sensor_id, hub_id, region
