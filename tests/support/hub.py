@@ -102,6 +102,22 @@ def message(readings: Sequence[tuple[int, int | None, float]]) -> SensorMessage:
     )
 
 
+def heavy(rng: np.random.Generator, sensors: int, ms: int) -> SensorMessage:
+    """Return one reading of each sensor, calm water in every metric, that compresses badly."""
+    light = message([(sensor, ms, 7.0) for sensor in range(sensors)])
+    calm = np.array([7, 0.5, 8, 15, 500, 300, 1, 0.4, 3, 0.5, 5, 5, 300, 2])
+    values = calm * rng.uniform(0.98, 1.02, (sensors, METRICS))
+    return SensorMessage(
+        light.sensor_ids, light.observed_at_ms, values.astype(np.float32), light.refused_values
+    )
+
+
+def feed_heavy(collector: Collector, rng: np.random.Generator, sensors: int, ms: int) -> Committed:
+    """Absorb and commit one such message, sent at once."""
+    collector.absorb(heavy(rng, sensors, ms), at(ms))
+    return collector.commit(at(ms))
+
+
 def feed(
     collector: Collector, readings: Sequence[tuple[int, int | None, float]], steady_ms: int
 ) -> Committed:
