@@ -27,7 +27,8 @@ async def run_alert(settings: StageSettings) -> None:
         InfrastructureError: The database cannot be reached at the start.
     """
     clock = SystemClock()
-    async with pool(settings.database_url, connections_max=2) as opened:
+    name = f"headgate-alert-{settings.share.index}"
+    async with pool(settings.database_url, connections_max=2, name=name) as opened:
         stage = Stage(Alerts(AlertTables(opened), clock), clock)
         async with asyncio.TaskGroup() as group:
             group.create_task(stage.settle(), name="settle")

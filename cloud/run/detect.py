@@ -43,7 +43,8 @@ async def run_detect(settings: StageSettings) -> None:
         InfrastructureError: The database cannot be reached at the start.
     """
     clock, line = SystemClock(), Line()
-    async with pool(settings.database_url) as opened:
+    name = f"headgate-detect-{settings.share.index}"
+    async with pool(settings.database_url, name=name) as opened:
         store = DetectTables(opened)
         detect = Detect(store, line, clock, settings.share.owns)
         stage = Stage(detect, Sweep(detect, store), clock)

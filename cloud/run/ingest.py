@@ -51,7 +51,7 @@ async def _serve(
     async with connect(settings.database_url) as connection:
         store_id = await Schema(connection).store_id()
     async with (
-        pool(settings.database_url) as connections,
+        pool(settings.database_url, name=f"headgate-ingest-{settings.share.index}") as connections,
         connected(
             broker,
             f"ingest-{settings.share.index}",

@@ -11,6 +11,7 @@ from cloud.adapters.postgres.pool import CONNECT_TIMEOUT_S, Pool, translated
 
 STATEMENT_TIMEOUT_MS: Final = 5_000
 ANSWER_TIMEOUT_S: Final = 8.0  # waiting for a connection included
+PORTIONS_TIMEOUT_S: Final = 30.0  # a whole day at 1 Hz, written on a busy machine
 IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 5_000
 
 
@@ -63,7 +64,7 @@ async def fetch_portions(
     """
     with translated():
         async with (
-            asyncio.timeout(ANSWER_TIMEOUT_S),
+            asyncio.timeout(PORTIONS_TIMEOUT_S),
             pool.acquire() as connection,
             connection.transaction(readonly=True),
         ):
