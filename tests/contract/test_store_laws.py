@@ -18,30 +18,17 @@ from cloud.core.receipts import answers
 from cloud.ingest.service import RETENTION_MS, Ingest
 from cloud.ports import Store
 from tests.support.builders import EPOCH, HUB, NOON, NORTH, a_batch, a_key, a_seal, a_tombstone
-from tests.support.cloud import STORE, Lent, MemoryStore, Tables, a_delivery
+from tests.support.cloud import STORE, Lent, MemoryStore, StoppedClock, Tables, a_delivery
 from tests.support.cloud_tables import read_tables
 from wire.batch import Batch, Flag, Kind
 from wire.codec import encode
 from wire.control import Held, Hello, Receipt, decode_receipt, encode_hello
-from wire.ids import Epoch, HubId, UnixMs
+from wire.ids import Epoch, HubId
 from wire.limits import FUTURE_MS_MAX, RANGES_PER_EPOCH_MAX
 from wire.metric import METRICS, Metric
 from wire.topics import Channel, topic
 
 LIFE = Life(HUB, EPOCH)
-
-
-class StoppedClock:
-    """Noon, for ever."""
-
-    def now_ms(self) -> UnixMs:
-        return NOON
-
-    def steady_ms(self) -> int:
-        return 0
-
-    async def sleep_ms(self, wait_ms: int) -> None:
-        raise AssertionError("nothing here sleeps")
 
 
 @dataclass

@@ -36,6 +36,19 @@ WAITS_MAX = 1_000
 HOUR_MS = 3_600_000
 
 
+class StoppedClock:
+    """Noon, for ever."""
+
+    def now_ms(self) -> UnixMs:
+        return NOON
+
+    def steady_ms(self) -> int:
+        return 0
+
+    async def sleep_ms(self, wait_ms: int) -> None:
+        raise AssertionError("nothing here sleeps")
+
+
 @types.coroutine
 def give_way() -> Generator[None, None, None]:
     """Let others run: once round the event loop, or back to whoever steps the coroutine."""
