@@ -125,7 +125,9 @@ async def test_status_is_kept_for_refresh_and_heard_by_no_other_hub(broker: Gate
         (kept,) = await heard(refresh, 1)
         assert (kept.payload, kept.retain) == (b"up", True)
         await ingest.subscribe(EVERY_BATCH, qos=1)
-        async with broker.client("hub-2", Role.HUB) as other:
+        async with broker.client("hub-2", Role.HUB, clean_session=False):
+            pass
+        async with broker.client("hub-2", Role.HUB, clean_session=False) as other:
             await other.subscribe("headgate/1/north/hub-2/receipt", qos=1)
             await ingest.publish("headgate/1/north/hub-2/receipt", b"first", qos=1)
             (only,) = await heard(other, 1)
