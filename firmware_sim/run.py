@@ -2,11 +2,13 @@
 
 import asyncio
 import gzip
+import itertools
 import json
 import secrets
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy as np
 from firmware_sim.adapters.ledger_file import LedgerFile
 from firmware_sim.adapters.mqtt import MqttBroker
 from firmware_sim.adapters.postgres import connected
-from firmware_sim.core.events import Calendar, Event, contaminations, faults, plan
+from firmware_sim.core.events import Agenda, Calendar, Event, contaminations, faults, plan
 from firmware_sim.core.message import READINGS_PER_MESSAGE_MAX
 from firmware_sim.core.noise import uniform
 from firmware_sim.core.pace import Pace, ScaledClock
@@ -73,7 +75,7 @@ async def fleet(settings: Sensing) -> None:
         crew.sensor_ids, start_ms, start_ms + lasts_ms, round(1_000 / settings.rate), settings.seed
     )
     water = Water(PROFILES[ProfileName(settings.profile)], settings.seed)
-    events = _events(settings, crew, start_ms, start_ms + lasts_ms)
+    agenda = _agenda(settings, crew, start_ms, start_ms + lasts_ms)
     async with asyncio.TaskGroup() as group:
         talking = [
             group.create_task(connection.run(), name=f"connection-{index}")
@@ -82,7 +84,7 @@ async def fleet(settings: Sensing) -> None:
         watching = group.create_task(
             _progress(settings.progress_every_s, connections, clock), name="progress"
         )
-        await Fleet(crew, connections, clock, scaled, pace, water).run(events, ledger, show, stop)
+        await Fleet(crew, connections, clock, scaled, pace, water).run(agenda, ledger, show, stop)
         await _drain(connections, settings.drain_s)
         for task in (*talking, watching):
             task.cancel()
@@ -232,26 +234,23 @@ def _connection(
     )
 
 
-def _events(settings: Sensing, crew: Crew, start_ms: int, end_ms: int) -> list[Event]:
+def _agenda(settings: Sensing, crew: Crew, start_ms: int, end_ms: int) -> Agenda:
     """Contaminate sensors that keep what they measure; give faults to others, if both happen."""
     metrics = {*PROFILES[ProfileName(settings.profile)].spreads, Metric.DISSOLVED_OXYGEN}
     keeping: list[int] = crew.sensor_ids[crew.kept].tolist()
     both = settings.contaminate_every_s > 0 and settings.fault_every_s > 0
     wet, broken = (keeping[::2], keeping[1::2]) if both else (keeping, keeping)
-    events: list[Event] = []
+    numbers = itertools.count()
+    plans: list[Iterator[Event]] = []
     for every_s, causes, sensors in (
         (settings.contaminate_every_s, contaminations(metrics), wet),
         (settings.fault_every_s, faults(metrics), broken),
     ):
         if every_s > 0:
-            calendar = Calendar(
-                start_ms + _WARM_UP_MS,
-                end_ms,
-                int(every_s * 1_000),
-                int(settings.contamination_s * 1_000),
-            )
-            events += plan(calendar, causes, sensors, settings.seed, first=len(events))
-    return events
+            lasts_ms = int(settings.contamination_s * 1_000)
+            calendar = Calendar(start_ms + _WARM_UP_MS, end_ms, int(every_s * 1_000), lasts_ms)
+            plans.append(plan(calendar, causes, sensors, settings.seed, numbers))
+    return Agenda(*plans)
 
 
 async def _drain(connections: list[Connection], within_s: float) -> None:

@@ -13,60 +13,56 @@ from firmware_sim.core.readings import Readings
 _SPIKE_MS: Final = 1_000  # one reading of a sensor at 1 Hz
 
 
-class Disturbance:
-    """All events of a run, found by time."""
+def disturbed(healthy: Readings, events: list[Event], water: Water) -> Readings:
+    """Return the readings as sent: changed, labelled, fewer where a probe is silent.
 
-    def __init__(self, water: Water, events: list[Event]) -> None:
-        """Take the healthy water, and events in any order, at most one a sensor at a time."""
-        self._water = water
-        self._events = events
-        self._start_ms = np.array([event.start_ms for event in events], np.int64)
-        self._end_ms = np.array([event.end_ms for event in events], np.int64)
+    Args:
+        healthy: What good probes in good water would say.
+        events: What goes wrong meanwhile, at most one a sensor at a time.
+        water: The same that ``healthy`` was measured in.
+    """
+    values, label = healthy.values.copy(), healthy.label.copy()
+    silent = np.zeros(len(healthy), bool)
+    for event in events:
+        rows = np.flatnonzero(
+            (healthy.sensor_ids == event.sensor_id)
+            & (healthy.observed_at_ms >= event.start_ms)
+            & (healthy.observed_at_ms < event.end_ms)
+        )
+        if not len(rows):
+            continue
+        metric = event.effect.metric
+        values[rows, metric] = _touched(
+            event, healthy.observed_at_ms[rows], values[rows, metric], water
+        )
+        label[rows] = event.number
+        silent[rows] = event.cause is Cause.DROPOUT
+    return replace(healthy, values=rounded(values), label=label).where(~silent)
 
-    def __call__(self, healthy: Readings) -> Readings:
-        """Return the readings as sent: changed, labelled, fewer where a probe is silent."""
-        if not len(healthy):
-            return healthy
-        oldest, newest = healthy.observed_at_ms.min(), healthy.observed_at_ms.max()
-        at_work = np.flatnonzero((self._start_ms <= newest) & (self._end_ms > oldest))
-        values, label = healthy.values.copy(), healthy.label.copy()
-        silent = np.zeros(len(healthy), bool)
-        for event in (self._events[index] for index in at_work):
-            rows = np.flatnonzero(
-                (healthy.sensor_ids == event.sensor_id)
-                & (healthy.observed_at_ms >= event.start_ms)
-                & (healthy.observed_at_ms < event.end_ms)
-            )
-            metric = event.effect.metric
-            values[rows, metric] = self._touched(
-                event, healthy.observed_at_ms[rows], values[rows, metric]
-            )
-            label[rows] = event.number
-            silent[rows] = event.cause is Cause.DROPOUT
-        return replace(healthy, values=rounded(values), label=label).where(~silent)
 
-    def _touched(
-        self, event: Event, at_ms: NDArray[np.int64], healthy: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        level = event.effect.level
-        lasted = (at_ms - event.start_ms) / (event.end_ms - event.start_ms)
-        if event.effect.kind is Kind.CONTAMINATION:
-            # The water's own trembling goes on: a flat line would be a stuck probe.
-            return level + (healthy - self._before(event))
-        match event.cause:
-            case Cause.STUCK:
-                return np.full(len(healthy), self._before(event))
-            case Cause.IMPOSSIBLE:
-                return np.full(len(healthy), level)
-            case Cause.DRIFT:
-                return healthy + level * lasted
-            case Cause.SPIKE:
-                return np.where(at_ms < event.start_ms + _SPIKE_MS, healthy + level, healthy)
-            case _:
-                return healthy + level
+def _touched(
+    event: Event, at_ms: NDArray[np.int64], healthy: NDArray[np.float64], water: Water
+) -> NDArray[np.float64]:
+    level = event.effect.level
+    lasted = (at_ms - event.start_ms) / (event.end_ms - event.start_ms)
+    if event.effect.kind is Kind.CONTAMINATION:
+        # The water's own trembling goes on: a flat line would be a stuck probe.
+        return level + (healthy - _before(event, water))
+    match event.cause:
+        case Cause.STUCK:
+            return np.full(len(healthy), _before(event, water))
+        case Cause.IMPOSSIBLE:
+            return np.full(len(healthy), level)
+        case Cause.DRIFT:
+            return healthy + level * lasted
+        case Cause.SPIKE:
+            return np.where(at_ms < event.start_ms + _SPIKE_MS, healthy + level, healthy)
+        case _:
+            return healthy + level
 
-    def _before(self, event: Event) -> float:
-        """Return what the healthy probe showed when the event began."""
-        instant = np.array([event.start_ms], np.int64)
-        before = self._water.values(np.array([event.sensor_id], np.int64), instant)
-        return float(before[0, event.effect.metric])
+
+def _before(event: Event, water: Water) -> float:
+    """Return what the healthy probe showed when the event began."""
+    instant = np.array([event.start_ms], np.int64)
+    before = water.values(np.array([event.sensor_id], np.int64), instant)
+    return float(before[0, event.effect.metric])

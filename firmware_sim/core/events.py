@@ -1,7 +1,9 @@
 """What goes wrong, and when: contaminations of the water and faults of the probes, labelled."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from heapq import merge
 from typing import Final
 
 import numpy as np
@@ -151,9 +153,13 @@ def faults(metrics: set[Metric]) -> list[Cause]:
 
 
 def plan(
-    calendar: Calendar, causes: list[Cause], sensor_ids: list[int], seed: int, first: int = 0
-) -> list[Event]:
-    """Return events in order of time, taking sensors in turn and, round by round, causes.
+    calendar: Calendar,
+    causes: list[Cause],
+    sensor_ids: list[int],
+    seed: int,
+    numbers: Iterator[int],
+) -> Iterator[Event]:
+    """Yield events in order of time, taking sensors in turn and, round by round, causes.
 
     No sensor suffers two at once: an event whose sensor is still busy is left out. The same cause
     comes back to a sensor only after all others have.
@@ -163,10 +169,9 @@ def plan(
         causes: What, at least one if any sensor is given.
         sensor_ids: Where; none = nothing ever happens.
         seed: Of the run: the order of the sensors.
-        first: Number of the first event.
+        numbers: Where each event takes its number from.
     """
     order = np.argsort(bits(seed, np.array(sensor_ids, np.int64), _ORDER_CHANNEL)).tolist()
-    planned: list[Event] = []
     busy_until = dict.fromkeys(sensor_ids, calendar.start_ms)
     starts = range(calendar.start_ms, calendar.end_ms - calendar.lasts_ms + 1, calendar.every_ms)
     for turn, start_ms in enumerate(starts if sensor_ids else ()):
@@ -175,8 +180,32 @@ def plan(
         if busy_until[sensor_id] > start_ms:
             continue
         end_ms = start_ms + calendar.lasts_ms
-        cause = causes[(place + lap) % len(causes)]
-        planned.append(Event(first + len(planned), sensor_id, cause, start_ms, end_ms))
         # Half again as long to recover, so that the next event is another event.
         busy_until[sensor_id] = end_ms + calendar.lasts_ms // 2
-    return planned
+        cause = causes[(place + lap) % len(causes)]
+        yield Event(next(numbers), sensor_id, cause, start_ms, end_ms)
+
+
+class Agenda:
+    """Planned events, met one after another as time passes: a run may be longer than any list."""
+
+    def __init__(self, *plans: Iterator[Event]) -> None:
+        """Take plans, each in order of time."""
+        self._coming = merge(*plans, key=lambda event: event.start_ms)
+        self._next = next(self._coming, None)
+        self.at_work: list[Event] = []
+
+    def advance(self, oldest_ms: int, newest_ms: int) -> list[Event]:
+        """Drop what ended before the oldest instant; return what begins by the newest.
+
+        Args:
+            oldest_ms: Never earlier than at the last call.
+            newest_ms: Never earlier than ``oldest_ms``.
+        """
+        self.at_work = [event for event in self.at_work if event.end_ms > oldest_ms]
+        begun: list[Event] = []
+        while self._next is not None and self._next.start_ms <= newest_ms:
+            begun.append(self._next)
+            self._next = next(self._coming, None)
+        self.at_work += begun
+        return begun

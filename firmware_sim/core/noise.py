@@ -51,41 +51,41 @@ def normal(seed: int, *keys: NDArray[np.int64] | int) -> NDArray[np.float64]:
 
 
 def autoregressive(
-    seed: int, sensor_ids: NDArray[np.int64], channel: int, step: NDArray[np.int64]
+    seed: int, sensor_ids: NDArray[np.int64], channels: NDArray[np.int64], step: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return AR(1) noise of mean 0, deviation 1 and coefficient ``AR_PHI`` at whole steps.
 
     Args:
         seed: Of the run.
         sensor_ids: int64, shape ``(n,)``.
-        channel: What is being disturbed; channels are independent.
+        channels: int64, shape ``(k,)``: what is being disturbed; channels are independent.
         step: int64, shape ``(n,)``, number of the step in time.
 
     Returns:
-        Shape ``(n,)``.
+        Shape ``(n, k)``.
     """
-    past = step[:, None] - np.arange(_AR_TERMS)
-    shocks = normal(seed, sensor_ids[:, None], channel, past)
+    past = step[:, None, None] - np.arange(_AR_TERMS)
+    shocks = normal(seed, sensor_ids[:, None, None], channels[:, None], past)
     return np.asarray(shocks @ _AR_WEIGHTS * _AR_SCALE)
 
 
 def wander(
     seed: int,
     sensor_ids: NDArray[np.int64],
-    channel: int,
+    channels: NDArray[np.int64],
     at_ms: NDArray[np.int64],
     period_ms: int,
 ) -> NDArray[np.float64]:
     """Return a smooth walk through one normal draw a period: slow change without steps.
 
     Returns:
-        Shape ``(n,)``, mean 0, deviation at most 1.
+        Shape ``(n, k)``, mean 0, deviation at most 1.
     """
-    knot, within = np.divmod(at_ms, period_ms)
+    knot, within = np.divmod(at_ms[:, None], period_ms)
     share = within / period_ms
     ease = share * share * (3.0 - 2.0 * share)
-    before = normal(seed, sensor_ids, channel, knot)
-    after = normal(seed, sensor_ids, channel, knot + 1)
+    before = normal(seed, sensor_ids[:, None], channels, knot)
+    after = normal(seed, sensor_ids[:, None], channels, knot + 1)
     return np.asarray(before + (after - before) * ease)
 
 

@@ -38,6 +38,8 @@ _RAIN_LIFTS_M: Final = 0.25
 _DECAY_PER_HOUR_AT_20_C: Final = 0.25  # first order in the bulk, typical 0.02..0.7 per hour
 _DECAY_PER_DEGREE: Final = 1.08
 _WATER_AGE_HOURS_MAX: Final = 1.8
+_CHLORINE_TREMBLE: Final = 0.002  # mg/L
+_OXYGEN_TREMBLE: Final = 0.03  # mg/L
 
 DECIMALS: Final = np.round(-np.log10(RESOLUTION)).astype(np.int64)
 
@@ -61,46 +63,47 @@ class Water:
             possible; NaN for metrics this water's sensors do not measure.
         """
         values = np.full((len(sensor_ids), METRICS), np.nan)
-        for metric, spread in self.profile.spreads.items():
-            place = self._place(sensor_ids, at_ms, metric)
-            values[:, metric] = _spread_out(spread, place) + daily_wave(spread, at_ms)
-        self._dissolve_oxygen(values, sensor_ids, at_ms)
+        metrics = np.array([*self.profile.spreads, Metric.DISSOLVED_OXYGEN], np.int64)
+        tremble = autoregressive(self.seed, sensor_ids, metrics, at_ms // _STEP_MS)
+        place = self._place(sensor_ids, at_ms, metrics[:-1]) + _TREMBLE * tremble[:, :-1]
+        for column, (metric, spread) in enumerate(self.profile.spreads.items()):
+            values[:, metric] = _spread_out(spread, place[:, column]) + daily_wave(spread, at_ms)
         if self.profile.dose_mg_per_l > 0:
-            self._decay_chlorine(values, sensor_ids, at_ms)
+            column = list(self.profile.spreads).index(Metric.CHLORINE_DIOXIDE)
+            self._decay_chlorine(values, sensor_ids, tremble[:, column])
         if self.profile.rain:
             self._rain(values, at_ms)
         if self.profile.bounded:
             for metric, spread in self.profile.spreads.items():
                 values[:, metric] = values[:, metric].clip(spread.low, spread.high)
+        self._dissolve_oxygen(values, at_ms, tremble[:, -1])
         return rounded(np.clip(values, LOW, HIGH))
 
-    def _place(self, sensor_ids: Instants, at_ms: Instants, channel: int) -> Numbers:
-        """Return where each reading lies in its metric's spread: mean 0, deviation about 1."""
+    def _place(self, sensor_ids: Instants, at_ms: Instants, channels: Instants) -> Numbers:
+        """Return where each sensor lies in its metrics' spreads, shape ``(n, k)``, trembling apart.
+
+        Mean 0; with the tremble the deviation is about 1.
+        """
         return np.asarray(
-            _PLACE * normal(self.seed, sensor_ids, _PLACE_CHANNEL + channel)
-            + _SLOW * wander(self.seed, sensor_ids, _SLOW_CHANNEL + channel, at_ms, _WANDER_MS)
-            + _TREMBLE * autoregressive(self.seed, sensor_ids, channel, at_ms // _STEP_MS)
+            _PLACE * normal(self.seed, sensor_ids[:, None], _PLACE_CHANNEL + channels)
+            + _SLOW * wander(self.seed, sensor_ids, _SLOW_CHANNEL + channels, at_ms, _WANDER_MS)
         )
 
-    def _dissolve_oxygen(self, values: Numbers, sensor_ids: Instants, at_ms: Instants) -> None:
+    def _dissolve_oxygen(self, values: Numbers, at_ms: Instants, tremble: Numbers) -> None:
         saturation = saturation_mg_per_l(
             values[:, Metric.TEMPERATURE].clip(0.0, 40.0), self.profile.pressure_atm
         )
         wave = daily_wave(Spread(0, 0, 0, self.profile.oxygen_swing, peak_hour=13.0), at_ms)
-        tremble = 0.03 * autoregressive(
-            self.seed, sensor_ids, Metric.DISSOLVED_OXYGEN, at_ms // _STEP_MS
+        values[:, Metric.DISSOLVED_OXYGEN] = (
+            self.profile.oxygen_share * saturation + wave + _OXYGEN_TREMBLE * tremble
         )
-        values[:, Metric.DISSOLVED_OXYGEN] = self.profile.oxygen_share * saturation + wave + tremble
 
-    def _decay_chlorine(self, values: Numbers, sensor_ids: Instants, at_ms: Instants) -> None:
+    def _decay_chlorine(self, values: Numbers, sensor_ids: Instants, tremble: Numbers) -> None:
         """First-order decay on the way from the works, faster in warmer water."""
         age_hours = _WATER_AGE_HOURS_MAX * uniform(self.seed, sensor_ids, _AGE_CHANNEL) ** 2
         rate = _DECAY_PER_HOUR_AT_20_C * _DECAY_PER_DEGREE ** (values[:, Metric.TEMPERATURE] - 20.0)
-        tremble = 0.002 * autoregressive(
-            self.seed, sensor_ids, Metric.CHLORINE_DIOXIDE, at_ms // _STEP_MS
-        )
         values[:, Metric.CHLORINE_DIOXIDE] = (
-            self.profile.dose_mg_per_l * np.exp(-rate * age_hours) + tremble
+            self.profile.dose_mg_per_l * np.exp(-rate * age_hours) + _CHLORINE_TREMBLE * tremble
         )
 
     def _rain(self, values: Numbers, at_ms: Instants) -> None:

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware_sim.core.disturb import Disturbance
-from firmware_sim.core.events import Event
+from firmware_sim.core.disturb import disturbed
+from firmware_sim.core.events import Agenda, Event
 from firmware_sim.core.pace import Pace, ScaledClock
 from firmware_sim.core.physics import Water
 from firmware_sim.core.readings import NO_EVENT, Readings
@@ -18,7 +18,7 @@ from firmware_sim.sensor import Connection
 from wire.clock import Clock
 
 _ROWS_PER_TURN_MAX: Final = 20_000
-_TURN_MS_MIN: Final = 10
+_TURN_MS_MIN: Final = 50  # a turn costs a millisecond however few sensors are due
 AFFECTED_SHOWN: Final = 6
 
 
@@ -58,7 +58,7 @@ class Fleet:
 
     async def run(
         self,
-        events: list[Event],
+        agenda: Agenda,
         ledger: Ledger,
         show: Callable[[dict[str, object]], None],
         stop: asyncio.Event,
@@ -66,23 +66,24 @@ class Fleet:
         """Measure until the pace is finished or ``stop`` is set; never wait for a broker.
 
         Args:
-            events: What goes wrong; each is entered in the ledger before anything is measured.
+            agenda: What goes wrong; each event enters the ledger before any reading it touches.
             ledger: For the events.
             show: Told of the first readings each event touched, as they are handed over.
             stop: Set to end early.
         """
-        for event in events:
-            ledger.event(event.as_json())
-        disturb = Disturbance(self._water, events)
         shown: dict[int, int] = {}
         while not self._pace.finished and not stop.is_set():
             now_ms = self._clock.now_ms()
             position, at_ms = self._pace.due(self._scaled.observed_ms(now_ms))
             for low in range(0, len(position), _ROWS_PER_TURN_MAX):
                 rows = slice(low, low + _ROWS_PER_TURN_MAX)
-                made = disturb(self._measure(position[rows], at_ms[rows]))
+                healthy = self._measure(position[rows], at_ms[rows])
+                for event in agenda.advance(int(at_ms[rows][0]), int(at_ms[rows][-1])):
+                    ledger.event(event.as_json())
+                made = disturbed(healthy, agenda.at_work, self._water)
                 self._say(made)
-                _show_affected(made, events, shown, now_ms, show)
+                shown = {e.number: shown.get(e.number, 0) for e in agenda.at_work}
+                _show_affected(made, agenda.at_work, shown, now_ms, show)
             await self._until_next()
 
     def _measure(self, position: NDArray[np.int64], at_ms: NDArray[np.int64]) -> Readings:
@@ -108,19 +109,20 @@ class Fleet:
 
 def _show_affected(
     made: Readings,
-    events: list[Event],
+    at_work: list[Event],
     shown: dict[int, int],
     now_ms: int,
     show: Callable[[dict[str, object]], None],
 ) -> None:
     """Tell of each event's first readings: with them a watcher can time the alert they cause."""
+    events = {event.number: event for event in at_work}
     for row in np.flatnonzero(made.label != NO_EVENT).tolist():
         number = int(made.label[row])
-        shown[number] = shown.get(number, 0) + 1
+        shown[number] += 1
         if shown[number] <= AFFECTED_SHOWN:
             show(
                 {
-                    "affected": events[number - events[0].number].as_json(),
+                    "affected": events[number].as_json(),
                     "nth": shown[number],
                     "observed_at_ms": int(made.observed_at_ms[row]),
                     "published_at_ms": now_ms,

@@ -1,13 +1,16 @@
 """What goes wrong is labelled, kept apart, and noticed by exactly the bands that should."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_sim.core.disturb import Disturbance
+from firmware_sim.core import disturb
 from firmware_sim.core.events import (
     EFFECTS,
+    Agenda,
     Calendar,
     Cause,
     Event,
@@ -36,7 +39,7 @@ def healthy(sensor_ids: list[int], seconds: int) -> Readings:
 
 def disturbed(cause: Cause, seconds: int = 30) -> Readings:
     event = Event(5, 2, cause, START_MS + 10_000, START_MS + 20_000)
-    return Disturbance(DRINKING, [event])(healthy([1, 2], seconds))
+    return disturb.disturbed(healthy([1, 2], seconds), [event], DRINKING)
 
 
 def outside(made: Readings) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":
@@ -97,10 +100,11 @@ def test_faults_look_like_what_they_are_called() -> None:
 def test_disturbing_in_parts_is_disturbing_the_whole() -> None:
     events = [Event(0, 1, Cause.DRIFT, START_MS, START_MS + 9_000)]
     events += [Event(1, 2, Cause.SPIKE, START_MS + 3_000, START_MS + 9_000)]
-    disturb, whole = Disturbance(DRINKING, events), healthy([1, 2], 12)
-    parts = [disturb(whole.where(np.arange(n, n + 4))) for n in range(0, 24, 4)]
-    together = np.concatenate([part.values for part in parts])
-    assert np.array_equal(together, disturb(whole).values, equal_nan=True)
+    whole = healthy([1, 2], 12)
+    blocks = [whole.where(np.arange(n, n + 4)) for n in range(0, 24, 4)]
+    parts = [disturb.disturbed(block, events, DRINKING).values for block in blocks]
+    at_once = disturb.disturbed(whole, events, DRINKING).values
+    assert np.array_equal(np.concatenate(parts), at_once, equal_nan=True)
 
 
 @given(
@@ -113,7 +117,7 @@ def test_no_sensor_suffers_two_events_at_once_and_all_end_in_time(
     every_ms: int, lasts_ms: int, sensors: list[int], seed: int
 ) -> None:
     calendar = Calendar(START_MS, START_MS + 60_000, every_ms, lasts_ms)
-    planned = plan(calendar, contaminations(MEASURED), sensors, seed, first=7)
+    planned = list(plan(calendar, contaminations(MEASURED), sensors, seed, itertools.count(7)))
     assert [event.number for event in planned] == list(range(7, 7 + len(planned)))
     free_at = dict.fromkeys(sensors, 0)
     for event in planned:
@@ -125,7 +129,7 @@ def test_no_sensor_suffers_two_events_at_once_and_all_end_in_time(
 
 def test_a_cause_comes_back_to_a_sensor_only_after_all_others() -> None:
     causes = contaminations(MEASURED)
-    planned = plan(Calendar(0, 10_000_000, 1_000, 500), causes, [1, 2, 3], seed=1)
+    planned = plan(Calendar(0, 10_000_000, 1_000, 500), causes, [1, 2, 3], 1, itertools.count())
     of_one = [event.cause for event in planned if event.sensor_id == 1]
     for low in range(0, len(of_one) - len(causes), len(causes)):
         assert set(of_one[low : low + len(causes)]) == set(causes)
@@ -134,3 +138,22 @@ def test_a_cause_comes_back_to_a_sensor_only_after_all_others() -> None:
 def test_both_kinds_have_something_to_offer() -> None:
     assert len(contaminations(MEASURED)) >= 5
     assert len(faults(MEASURED)) == 6
+
+
+def test_an_agenda_meets_every_event_once_and_in_time_however_long_the_run() -> None:
+    numbers = itertools.count()
+    for_ever = Calendar(0, 10**15, 1_000, 3_000)
+    causes = contaminations(MEASURED)
+    agenda = Agenda(
+        plan(for_ever, causes, list(range(9)), 1, numbers),
+        plan(for_ever, faults(MEASURED), list(range(9, 18)), 1, numbers),
+    )
+    met: list[Event] = []
+    for low in range(0, 60_000, 250):
+        begun = agenda.advance(low, low + 249)
+        assert all(event.start_ms <= low + 249 for event in begun)
+        assert all(event.end_ms > low for event in agenda.at_work)
+        met += begun
+        current = [event for event in met if event.start_ms <= low + 249 and event.end_ms > low]
+        assert agenda.at_work == current
+    assert len({event.number for event in met}) == len(met) == 2 * 60

@@ -112,7 +112,7 @@ def test_thin_air_dissolves_less_oxygen() -> None:
 
 def test_the_tremble_is_autoregressive_with_the_stated_coefficient() -> None:
     steps = np.arange(50_000)
-    noise = autoregressive(1, np.zeros(50_000, np.int64), 0, steps)
+    noise = autoregressive(1, np.zeros(50_000, np.int64), np.array([0]), steps)[:, 0]
     assert noise.mean() == pytest.approx(0, abs=0.03)
     assert noise.std() == pytest.approx(1, abs=0.03)
     for lag in (1, 2, 3):
