@@ -126,8 +126,8 @@ class FakeCloud:
     hellos: int = 0
 
     async def run(self, gateway: Gateway) -> None:
-        """Listen as ingest, for ever, whether or not the broker is up."""
-        while True:
+        """Listen as ingest until cancelled, whether or not the broker is up."""
+        while _wanted():
             with suppress(aiomqtt.MqttError):
                 await self._listen(gateway)
             await asyncio.sleep(0.1)
@@ -173,8 +173,8 @@ class FakeCloud:
 
 
 async def healths(gateway: Gateway, found: list[tuple[Channel, Health]]) -> None:
-    """Collect every status and health hubs publish, for ever."""
-    while True:
+    """Collect every status and health hubs publish, until cancelled."""
+    while _wanted():
         with suppress(aiomqtt.MqttError):
             async with gateway.client("refresh", Role.REFRESH) as client:
                 for one in (Channel.STATUS, Channel.HEALTH):
@@ -207,7 +207,7 @@ class Probes:
         for turn in range(readings):
             for sensor_id in self.sensor_ids:
                 self.sent.setdefault(sensor_id, []).append(self.start_ms + 1_000 * turn)
-        while not self.all_covered():
+        while _wanted() and not self.all_covered():
             with suppress(aiomqtt.MqttError, TimeoutError, ExceptionGroup):
                 await self._one_connection()
             await asyncio.sleep(0.05)
@@ -267,3 +267,9 @@ async def cloud(gateway: Gateway, one: FakeCloud) -> AsyncIterator[FakeCloud]:
             yield one
         finally:
             running.cancel()
+
+
+def _wanted() -> bool:
+    """Return whether nobody has cancelled us: the client library's goodbye may hide that."""
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
