@@ -18,8 +18,9 @@ import structlog
 from amqtt.adapters import ReaderAdapter, WriterAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import Action
-from amqtt.errors import AMQTTError
+from amqtt.errors import AMQTTError, BrokerError, MQTTError, NoDataError, ProtocolHandlerError
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
+from transitions import MachineError
 
 from edge_agent.adapters.mqtt import Account, connect
 from edge_agent.core.framing import (
@@ -50,7 +51,8 @@ EVERY_STATUS: Final = "sensors/+/status"
 
 # What a foreign broker's tasks are known to raise under churn; each costs one connection.
 _FOREIGN_FAULTS: Final = (
-    AMQTTError, RuntimeError, OSError, LookupError, ValueError, AttributeError, TypeError,
+    AMQTTError, BrokerError, MQTTError, NoDataError, ProtocolHandlerError, MachineError,
+    RuntimeError, OSError, LookupError, ValueError, AttributeError, TypeError,
 )  # fmt: skip
 
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ from edge_agent.adapters.listener import CONTROL_PACKETS_MAX, PACKET_BYTES_MAX, 
 from edge_agent.core.pace import Pace
 from tests.support.postgres import free_port
 from tests.support.wait import until
-from wire.clock import SystemClock
+from wire.clock import Clock, SystemClock
 from wire.ids import SensorId
 
 pytestmark = pytest.mark.spec("I1", "I2")
@@ -42,9 +42,12 @@ class Listening:
 
 
 @asynccontextmanager
-async def listening(pace: Pace | None = None) -> AsyncIterator[Listening]:
+async def listening(
+    pace: Pace | None = None, clock: Clock | None = None
+) -> AsyncIterator[Listening]:
     port, counts = free_port(), Counter[str]()
-    one = Listening(port, EmbeddedListener("127.0.0.1", port, SystemClock(), counts, pace), counts)
+    listener = EmbeddedListener("127.0.0.1", port, clock or SystemClock(), counts, pace)
+    one = Listening(port, listener, counts)
     one.open.set()
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(one.listener.run(one.accept))
