@@ -122,7 +122,7 @@ def peek(wire: bytes) -> Peek:
         DamagedBatchError: The bytes are cut short or altered; nothing in them can be believed.
         MalformedBatchError: The header is whole, but not one we speak.
     """
-    opened = _open(wire)
+    opened = open_wire(wire)
     return Peek(opened.seal, opened.crc)
 
 
@@ -134,26 +134,45 @@ def decode(wire: bytes) -> Batch | Tombstone:
         MalformedBatchError: They are as they were sent and still no batch; no resend can help.
             Nothing else escapes.
     """
-    opened = _open(wire)
-    if zlib.crc32(opened.body) != opened.body_crc:
-        raise DamagedBatchError("body does not match its checksum")
-    try:
-        if opened.seal.kind is Kind.SHED:
-            return _decode_tombstone(opened.seal, opened.body)
-        return _decode_rows(opened.seal, opened.shape, _inflate(opened.shape, opened.body))
-    except (ValueError, TypeError, *UNPACKABLE) as exc:
-        raise MalformedBatchError(str(exc)) from exc
+    return open_wire(wire).content()
 
 
-class _Opened(NamedTuple):
+class Opened(NamedTuple):
+    """A batch whose header verified; its rows are still bytes.
+
+    Attributes:
+        seal: Identity and kind.
+        crc: As in ``Peek``.
+        shape: How the rows lie in the body.
+        body_crc: What the header says of the body.
+        body: One zstd frame, or a tombstone.
+    """
+
     seal: Seal
+    crc: int
     shape: _Shape
     body_crc: int
     body: bytes
-    crc: int
+
+    def content(self) -> Batch | Tombstone:
+        """Return the whole of it; raises as ``decode`` does."""
+        if zlib.crc32(self.body) != self.body_crc:
+            raise DamagedBatchError("body does not match its checksum")
+        try:
+            if self.seal.kind is Kind.SHED:
+                return _decode_tombstone(self.seal, self.body)
+            return _decode_rows(self.seal, self.shape, _inflate(self.shape, self.body))
+        except (ValueError, TypeError, *UNPACKABLE) as exc:
+            raise MalformedBatchError(str(exc)) from exc
 
 
-def _open(wire: bytes) -> _Opened:
+def open_wire(wire: bytes) -> Opened:
+    """Return the header, verified once, for whoever needs it before and beside the rows.
+
+    Raises:
+        DamagedBatchError: The bytes are cut short or altered; nothing in them can be believed.
+        MalformedBatchError: The header is whole, but not one we speak.
+    """
     if len(wire) > BATCH_BYTES_MAX:
         raise DamagedBatchError(f"{len(wire)} bytes exceeds {BATCH_BYTES_MAX}")
     try:
@@ -169,7 +188,7 @@ def _open(wire: bytes) -> _Opened:
         seal, shape, body_crc = _read_header(header)
     except (ValueError, TypeError, *UNPACKABLE) as exc:
         raise MalformedBatchError(str(exc)) from exc
-    return _Opened(seal, shape, body_crc, body, crc)
+    return Opened(seal, crc, shape, body_crc, body)
 
 
 def _read_header(header: bytes) -> tuple[Seal, _Shape, int]:
@@ -298,17 +317,36 @@ def _decode_rows(seal: Seal, shape: _Shape, raw: bytes) -> Batch:
 
 def _columns(shape: _Shape, raw: bytes) -> tuple[NDArray[np.int64], int]:
     """Return every column, shape ``(columns, rows)``, and where the bitmaps begin."""
-    bases, widths = zip(*shape.columns, strict=True)
-    widest = max(widths)
-    planes_bytes = sum(widths) * shape.rows
-    kept = np.frombuffer(raw, np.uint8, planes_bytes).reshape(-1, shape.rows)
-    planes = np.zeros((widest, len(bases), shape.rows), np.uint8)
-    planes.transpose(1, 0, 2)[_kept(widths, widest)] = kept
-    zigzag = np.zeros((len(bases), shape.rows), np.uint64)
-    for weight, plane in enumerate(planes):
-        zigzag |= plane.astype(np.uint64) << np.uint64(8 * weight)
-    differences = (zigzag >> np.uint64(1)).view(np.int64) ^ -(zigzag & np.uint64(1)).view(np.int64)
-    return np.array(bases, np.int64)[:, None] + np.cumsum(differences, axis=1), planes_bytes
+    columns = np.empty((len(shape.columns), shape.rows), np.int64)
+    at = 0
+    for column, (base, width) in zip(columns, shape.columns, strict=True):
+        if width:
+            planes = np.frombuffer(raw, np.uint8, width * shape.rows, at)
+            np.cumsum(_differences(planes.reshape(width, shape.rows)), out=column)
+            column += base
+            at += planes.size
+        else:
+            column.fill(base)
+    return columns, at
+
+
+def _differences(planes: NDArray[np.uint8]) -> NDArray[np.signedinteger[Any]]:
+    """Return what byte planes, least weight first, count in zigzag; no wider than they need."""
+    width, rows = planes.shape
+    if width == 1:
+        zigzag: NDArray[np.unsignedinteger[Any]] = planes[0]
+    else:
+        zigzag = np.zeros(rows, f"<u{_held_in(width)}")
+        zigzag.view(np.uint8).reshape(rows, -1)[:, :width] = planes.T
+    signed = f"<i{zigzag.itemsize}"
+    differences: NDArray[np.signedinteger[Any]] = (zigzag >> 1).view(signed)
+    differences ^= -(zigzag & 1).view(signed)
+    return differences
+
+
+def _held_in(width: int) -> int:
+    """Return the bytes of the smallest integer that holds ``width`` of them."""
+    return 1 << (width - 1).bit_length()
 
 
 def _encode_tombstone(lost: Tombstone) -> bytes:

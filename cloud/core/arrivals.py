@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
 from wire.batch import Batch, Flag, Seal, Tombstone
-from wire.codec import decode, peek
+from wire.codec import open_wire
 from wire.control import Hello, decode_hello
 from wire.errors import DamagedBatchError, MalformedBatchError, MalformedMessageError
 from wire.ids import BatchKey, Epoch, HubId, UnixMs
@@ -184,14 +184,15 @@ def read(message: Lent, address: Address) -> Parcel | DeadLetter:
         DamagedBatchError: Damage in transit, which a resend heals; never terminal.
         MalformedBatchError: There is no header we speak, so no key to settle.
     """
-    seal, crc = peek(message.body)
+    opened = open_wire(message.body)
+    seal, crc = opened.seal, opened.crc
     if (seal.region, seal.key.hub_id) != (address.region, address.hub_id):
         reason = f"claims to be {seal.region}/{seal.key.hub_id}"
         key = seal.key._replace(hub_id=address.hub_id)
         return DeadLetter(key, crc, reason[:REASON_CHARS_MAX], message.body)
     content: Content
     try:
-        content = decode(message.body)
+        content = opened.content()
     except DamagedBatchError:
         raise
     except MalformedBatchError as fault:
