@@ -202,7 +202,7 @@ async def _database(home: Home, facts: Facts) -> Check:
 async def _api(home: Home, facts: Facts) -> Check:
     if await answers(facts.api_port, "/readyz"):
         return Check("api", State.GOOD, f"http://127.0.0.1:{facts.api_port}")
-    return Check("api", State.WRONG, "/readyz does not say 200", f"tail {home.logs / 'api-0.log'}")
+    return Check("api", State.WRONG, "/readyz does not say 200", f"tail {home.logs / 'api.log'}")
 
 
 def _spools(home: Home) -> Iterator[Check]:

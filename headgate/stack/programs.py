@@ -61,6 +61,7 @@ def gateway(home: Home, ports: Ports) -> Program:
 def stage(role: str, home: Home, ports: Ports, database_url: str, share: str = "0/1") -> Program:
     """Return one worker of a stage: ready once it talks to its neighbours, or answers as an API."""
     worker, _, workers = share.partition("/")
+    name = role if workers == "1" else f"{role}-{worker}"
 
     async def ready(pid: int) -> bool:
         if role == "api":
@@ -68,7 +69,7 @@ def stage(role: str, home: Home, ports: Ports, database_url: str, share: str = "
         return talks_to(pid, ports.postgres, ports.mqtt)
 
     return Program(
-        name=role if workers == "1" else f"{role}-{worker}",
+        name=name,
         argv=command("cloud", role),
         env=environment(
             home,
@@ -78,7 +79,7 @@ def stage(role: str, home: Home, ports: Ports, database_url: str, share: str = "
             HEADGATE_SHARE=share,
             HEADGATE_API_BIND=f"127.0.0.1:{ports.api}",
         ),
-        log=home.logs / f"{role}-{worker}.log",
+        log=home.logs / f"{name}.log",
         is_ready=ready,
     )
 

@@ -161,7 +161,7 @@ class Stack:
 
     async def start_hub(self, hub_id: str, config: Path) -> None:
         """Run a hub's agent on this machine, as the process ``hub_id``."""
-        log = self.home.logs / f"edge-{hub_id}.log"
+        log = self.home.logs / f"{hub_id}.log"
         await self.start(edge(hub_id, config, log, self._ports.mqtt))
 
     # how it comes up

@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from headgate.stack.errors import StackError
+from headgate.stack.programs import STAGES
 from headgate.stack.stack import Stack
 from tests.support.wait import until
 
@@ -28,20 +29,22 @@ async def counted(url: str) -> object:
 async def dies_and_returns(stack: Stack, name: str) -> None:
     killed = stack.kill(name)
     await until(lambda: stack.processes.get(name, killed) != killed)
-    await until(lambda: stack.serves(name), within_s=30)
-    assert stack.restarts(name) == 1
+    await until(lambda: stack.serves(name), within_s=60)
+    assert stack.restarts(name) >= 1
 
 
 async def test_it_serves_heals_and_leaves_nobody_behind(open_folder: Path) -> None:
     told: list[str] = []
-    async with Stack(open_folder / "home", stages=(), any_ports=True, tell=told.append) as stack:
+    async with Stack(open_folder / "home", any_ports=True, tell=told.append) as stack:
+        assert set(stack.processes) == {"postgres", "gateway", *STAGES}
         assert await counted(stack.database_url) == 0
         config = tomllib.loads((await stack.enrol_hub("hub-1", "north", window_s=0)).read_text())
         assert (config["hub_id"], config["window_s"]) == ("hub-1", 0)
         assert config["store_id"] == stack.facts.store_id
 
-        for name in ("gateway", "postgres"):
-            await dies_and_returns(stack, name)
+        async with asyncio.TaskGroup() as tasks:
+            for name in list(stack.processes):
+                tasks.create_task(dies_and_returns(stack, name))
         assert await counted(stack.database_url) == 0
         async with aiomqtt.Client(
             "127.0.0.1",
