@@ -77,7 +77,7 @@ class Link:
 
 
 @asynccontextmanager
-async def link(target_port: int) -> AsyncIterator[Link]:
+async def linked(target_port: int) -> AsyncIterator[Link]:
     """Serve a link on a free port; its connections are gone at the end."""
     async with asyncio.TaskGroup() as tasks:
         running: set[asyncio.Task[None]] = set()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from headgate.prove.link import Link, link
+from headgate.prove.link import Link, linked
 from headgate.stack.errors import StackError
 from headgate.stack.network import free_port
 from headgate.stack.process import Process, Program, run_once
@@ -154,7 +154,7 @@ async def stack_with_hubs(
     async with AsyncExitStack() as exits:
         stack = Stack(home, ingest_workers=INGEST_WORKERS, any_ports=True, tell=tell)
         await exits.enter_async_context(stack)
-        links = [await exits.enter_async_context(link(stack.ports.mqtt)) for _ in range(hubs)]
+        links = [await exits.enter_async_context(linked(stack.ports.mqtt)) for _ in range(hubs)]
         yield stack, [await _start(stack, number, way) for number, way in enumerate(links)]
 
 

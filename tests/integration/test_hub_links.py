@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 
 from edge_agent.core.outbox import WINDOW_MAX
+from headgate.prove.link import Link, linked
 from tests.support.agent import Agent, FakeCloud, Probes, cloud, healths, killed_at_the_end
 from tests.support.gateway import Gateway, gateway
 from tests.support.postgres import free_port
-from tests.support.proxy import Proxy, proxy
 from tests.support.wait import until
 from wire.clock import SystemClock
 from wire.control import Health
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.spec("I6")
 
 @dataclass
 class River:
-    """An agent whose uplink goes through a proxy."""
+    """An agent whose uplink goes through a link that misbehaves."""
 
     gateway: Gateway
     agent: Agent
-    link: Proxy
+    link: Link
     store: FakeCloud
 
     async def send(self, readings: int, sensors: range = range(1, 6)) -> set[tuple[int, int]]:
@@ -50,7 +50,7 @@ class River:
 @asynccontextmanager
 async def a_river(folder: Path, store: FakeCloud) -> AsyncIterator[River]:
     with gateway(folder) as broker:
-        async with proxy(broker.port) as link, cloud(broker, store):
+        async with linked(broker.port) as link, cloud(broker, store):
             agent = Agent.told(broker, free_port(), uplink_port=link.port, window_s=0)
             with killed_at_the_end(agent):
                 agent.start()
