@@ -77,52 +77,61 @@ async def test_a_death_at_any_await_changes_no_finding_and_no_alert(fault: str) 
 
 @dataclass
 class Mortal:
-    """A real alert store whose worker dies before, between or after its statements."""
+    """A real connection whose process dies before one of its statements."""
 
-    store: TablesDetect
+    connection: Any
     dies_at: int
     calls: int = 0
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator["Mortal"]:
-        async with self.store.transaction() as inner:
-            self.inner = inner
-            yield self
-            self.step()
+    async def execute(self, *statement: Any) -> Any:
         self.step()
+        return await self.connection.execute(*statement)
+
+    async def fetch(self, *statement: Any) -> Any:
+        self.step()
+        return await self.connection.fetch(*statement)
+
+    async def fetchval(self, *statement: Any) -> Any:
+        self.step()
+        return await self.connection.fetchval(*statement)
 
     def step(self) -> None:
         self.calls += 1
         if self.calls == self.dies_at:
             raise Killed
 
-    async def unsettled(self, limit: int) -> Any:
-        self.step()
-        return await self.inner.unsettled(limit)
 
-    async def alerts(self, keys: Any) -> Any:
-        self.step()
-        return await self.inner.alerts(keys)
+@dataclass
+class MortalStore:
+    """A real alert store over connections that die."""
 
-    async def write(self, decision: Any, findings: Any) -> None:
-        self.step()
-        await self.inner.write(decision, findings)
+    store: TablesDetect
+    dies_at: int
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        async with self.store.transaction() as inner:
+            mortal = Mortal(inner.connection, self.dies_at)
+            inner.connection = mortal
+            yield inner
+            mortal.step()
 
 
 async def test_a_worker_that_dies_between_statements_leaves_all_or_nothing(
     postgres_server: Server,
 ) -> None:
-    for dies_at in range(1, 6):
-        async with postgres_server.migrated() as url, pool(url) as opened:
-            store, clock = TablesDetect(opened), HandClock()
-            detect = Detect(store, Woken(), clock, lambda _: True)
-            await detect.take(
-                [lent(ph_batch(0, [HIGH, HIGH])), lent(ph_batch(1, [GOOD] * 2, start=2))]
-            )
+    async with postgres_server.migrated() as url, pool(url) as opened:
+        store, clock = TablesDetect(opened), HandClock()
+        detect = Detect(store, Woken(), clock, lambda _: True)
+        for dies_at in range(1, 7):  # unsettled, alerts, open, settle, tell, commit
+            sensor = 1000 + dies_at
+            breach, end = [HIGH, HIGH, GOOD, GOOD], 2 * dies_at
+            await detect.take([lent(ph_batch(end, breach, sensor=sensor))])
             with pytest.raises(Killed):
-                await Alerts(cast("AlertStore", Mortal(store, dies_at)), clock).settle_all()
+                await Alerts(cast("AlertStore", MortalStore(store, dies_at)), clock).settle_all()
+            assert len(await store.all_alerts()) == dies_at - 1, dies_at
             await Alerts(store, clock).settle_all()
-            [alert] = await store.all_alerts()
+            alert = (await store.all_alerts())[-1]
             assert (alert.findings, alert.resolved_observed_at_ms is None) == (2, False)
 
 

@@ -1,6 +1,7 @@
 """Detection and alerts over the memory twin and over PostgreSQL: the same laws."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -78,12 +79,19 @@ async def test_a_healthy_batch_waits_for_the_others_and_is_committed_in_time(
     assert await store.covered(HUB, EPOCH) == ((0, 3),)
 
 
-async def test_a_resent_batch_is_skipped_and_acknowledged(store: World, detect: Detect) -> None:
+async def test_a_resent_batch_is_skipped_and_acknowledged(
+    store: World, detect: Detect, clock: HandClock
+) -> None:
+    versions = []
     for _ in range(2):
         delivery = lent(ph_batch(0, [HIGH, HIGH]))
         await detect.take([delivery])
+        clock.at_ms += 1_000
+        await detect.settle()
         assert delivery.acked == 1
+        versions.append((await store.remembered(HUB)).version)
     assert len(await store.found()) == 1
+    assert versions[0] == versions[1], "evaluated again"
 
 
 async def test_another_worker_goes_on_where_the_last_commit_stood(
@@ -115,8 +123,12 @@ async def test_a_worker_whose_hub_was_taken_over_begins_again_from_what_is_commi
 
 async def test_a_step_from_another_state_commits_nothing(store: World) -> None:
     first = Advance(HUB, None, b"one", {EPOCH: ((0, 1),)}, ())
-    assert isinstance(await store.commit([first]), Committed)
+    moved = await store.commit([first])
     assert await store.commit([first]) == Superseded(frozenset({HUB}))
+    assert isinstance(moved, Committed)
+    second = replace(first, version=moved.versions[HUB], state=b"later")
+    assert isinstance(await store.commit([second]), Committed)
+    assert await store.commit([second]) == Superseded(frozenset({HUB}))
     other = Advance(HubId("hub-2"), None, b"two", {EPOCH: ((5, 6),)}, ())
     assert await store.commit([other, first]) == Superseded(frozenset({HUB}))
     assert (await store.remembered(HubId("hub-2"))).state is None

@@ -40,17 +40,17 @@ class _Transaction:
     """See ``cloud.alert.ports.AlertTransaction``."""
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.connection = connection
 
     async def unsettled(self, limit: int) -> Sequence[Unsettled]:
         """See ``AlertTransaction``."""
-        rows = await self._connection.fetch(_SQL["unsettled"], limit)
+        rows = await self.connection.fetch(_SQL["unsettled"], limit)
         return [_unsettled(row) for row in rows]
 
     async def alerts(self, keys: Collection[AlertKey]) -> Sequence[Alert]:
         """See ``AlertTransaction``."""
         columns = [list(column) for column in zip(*sorted(keys), strict=True)]
-        rows = await self._connection.fetch(_SQL["alerts"], *columns)
+        rows = await self.connection.fetch(_SQL["alerts"], *columns)
         return [alert_of(row) for row in rows]
 
     async def write(self, decision: Decision, findings: Sequence[Unsettled]) -> None:
@@ -58,14 +58,14 @@ class _Transaction:
         old = [alert for alert in decision.alerts if alert.alert_id is not None]
         if old:
             columns = zip(*(_change(alert) for alert in old), strict=True)
-            await self._connection.execute(_SQL["change"], *map(list, columns))
+            await self.connection.execute(_SQL["change"], *map(list, columns))
         told = [_word(alert.alert_id, alert, "changed") for alert in old]
         for alert in decision.alerts:
             if alert.alert_id is None:
-                alert_id = await self._connection.fetchval(_SQL["open"], *_row(alert))
+                alert_id = await self.connection.fetchval(_SQL["open"], *_row(alert))
                 told.append(_word(alert_id, alert, "opened"))
-        await self._connection.execute(_SQL["settle"], [each.finding_id for each in findings])
-        await self._connection.execute(_SQL["tell"], told)
+        await self.connection.execute(_SQL["settle"], [each.finding_id for each in findings])
+        await self.connection.execute(_SQL["tell"], told)
 
 
 def _unsettled(row: asyncpg.Record) -> Unsettled:

@@ -47,6 +47,8 @@ def test_both_sides_of_a_band_are_watched() -> None:
 def test_the_edges_belong_to_the_band() -> None:
     assert judged(ph_rows([8.5] * 5)) == []
     assert judged(ph_rows([6.5] * 5)) == []
+    assert judged(ph_rows([8.6, 8.5, 8.5])) == []
+    assert judged(ph_rows([6.4, 6.5, 6.5])) == []
     assert causes(judged(ph_rows([8.501] * 2))) == [("out_of_band_high", False)]
     assert causes(judged(ph_rows([6.499] * 2))) == [("out_of_band_low", False)]
 
@@ -81,10 +83,13 @@ def test_slow_series_cannot_spike() -> None:
     assert judged(ph_rows([7, 7, 9, 7, 7, 7], step_s=5)) == []
 
 
-def test_a_probe_that_trembled_and_stands_still_is_stuck_until_it_moves() -> None:
+@pytest.mark.parametrize("rows_a_batch", [1_000, 7])
+def test_a_probe_that_trembled_and_stands_still_is_stuck_until_it_moves(rows_a_batch: int) -> None:
     trembling = 7 + 0.001 * (np.arange(100) % 7)
     still = np.full(200, 7.003)
-    found = judged(ph_rows(np.concatenate([trembling, still, trembling])))
+    values = np.concatenate([trembling, still, trembling])
+    cuts = range(0, len(values), rows_a_batch)
+    found = judged(*(ph_rows(values[at : at + rows_a_batch], start=at) for at in cuts))
     assert causes(found) == [("stuck", False), ("stuck", True)]
     assert found[0].observed_at_ms > NOON + 150_000
 
