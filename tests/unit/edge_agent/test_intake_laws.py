@@ -229,6 +229,15 @@ def test_step_of_the_clock_marks_what_it_dated_and_moves_nothing(tmp_path: Path)
     assert found[2] == (500, 0)
     assert found[3][1] == Quality.TIME_SUSPECT
     assert collector.counts["clock_steps"] == 1
+    for later in (30_000, 31_000):
+        collector.commit(at(later)._replace(wall_ms=START_MS + 9_000_000 + later - 1_000))
+    sealed = {
+        int(s): int(q)
+        for b in contents(spool)
+        if isinstance(b, Batch)
+        for s, q in zip(b.sensor_ids, b.quality, strict=True)
+    }
+    assert sealed == {1: Quality.TIME_SUSPECT, 2: 0, 3: Quality.TIME_SUSPECT}
     spool.close()
 
 
