@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(asked: argparse.Namespace) -> int:
+    # Where it is installed, structlog imports it to draw tracebacks: megabytes a hub does not have.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     from edge_agent import run, settings
 
     told = settings.load(asked.config)

@@ -19,18 +19,22 @@ from edge_agent.core.clock import Now
 from edge_agent.ports import InTurn, SensorSide, SpoolFaultError, SpoolFullError
 from wire.clock import Clock
 from wire.errors import MalformedMessageError
-from wire.limits import MIB, READINGS_PER_SENSOR_MESSAGE_MAX, SENSOR_MESSAGE_BYTES_MAX
+from wire.limits import KIB, MIB, READINGS_PER_SENSOR_MESSAGE_MAX
+from wire.metric import METRICS
 from wire.reading import SensorMessage, encode_status, parse_sensor_message
 from wire.topics import parse_sensor_data
 
-WAITING_BYTES_MAX: Final = 2 * MIB
+WAITING_BYTES_MAX: Final = MIB
 GATHER_MS: Final = 25
-COMMIT_READINGS_MAX: Final = 4_000
+COMMIT_READINGS_MAX: Final = 2_000
 TROUBLE_PAUSE_MS: Final = 1_000
 REASONS_MAX: Final = 12
 REASON_CHARS_MAX: Final = 40
 
-assert SENSOR_MESSAGE_BYTES_MAX <= WAITING_BYTES_MAX
+MESSAGE_BYTES: Final = KIB  # a parsed message in memory: four arrays and who holds them
+READING_BYTES: Final = 8 + 8 + 2 + 4 * METRICS
+
+assert MESSAGE_BYTES + READINGS_PER_SENSOR_MESSAGE_MAX * READING_BYTES <= WAITING_BYTES_MAX
 assert READINGS_PER_SENSOR_MESSAGE_MAX <= COMMIT_READINGS_MAX
 
 log = structlog.get_logger()
@@ -89,14 +93,13 @@ class Receive:
         except MalformedMessageError as exc:
             self._count_malformed(str(exc))
             return 1
-        if self._waiting_bytes + len(body) > WAITING_BYTES_MAX:
+        size = MESSAGE_BYTES + READING_BYTES * len(message.sensor_ids)
+        if self._waiting_bytes + size > WAITING_BYTES_MAX:
             self.counts["arrivals_held_back"] += 1
             async with self._room:
-                await self._room.wait_for(
-                    lambda: self._waiting_bytes + len(body) <= WAITING_BYTES_MAX
-                )
-        self._waiting.append((message, self._now(), len(body)))
-        self._waiting_bytes += len(body)
+                await self._room.wait_for(lambda: self._waiting_bytes + size <= WAITING_BYTES_MAX)
+        self._waiting.append((message, self._now(), size))
+        self._waiting_bytes += size
         self._arrived.set()
         return len(message.sensor_ids)
 

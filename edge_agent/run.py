@@ -1,6 +1,8 @@
 """The composition root of a hub: the only place that knows what is real."""
 
 import asyncio
+import ctypes
+import gc
 import logging
 import random
 import secrets
@@ -36,6 +38,7 @@ from wire.clock import Clock, SystemClock
 from wire.ids import UnixMs
 
 WATCHDOG_EVERY_MS: Final = 10_000
+TRIM_EVERY_MS: Final = 60_000
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 log = structlog.get_logger()
@@ -69,6 +72,7 @@ async def _until_told(settings: HubSettings, token: str) -> None:
                 tasks.create_task(hub.receive.run(), name="receive"),
                 tasks.create_task(hub.forward.run(), name="forward"),
                 tasks.create_task(_watchdog(clock), name="watchdog"),
+                tasks.create_task(_keep_small(clock), name="memory"),
             ]
             log.info("hub runs", hub_id=settings.hub_id, spool=repr(hub.spool))
             await told.wait()
@@ -192,6 +196,15 @@ async def _watchdog(clock: Clock) -> None:
         while True:
             systemd.notify("WATCHDOG=1")
             await clock.sleep_ms(WATCHDOG_EVERY_MS)
+
+
+async def _keep_small(clock: Clock) -> None:
+    """Give the system back what importing, or a flood, has left free: megabytes on a small hub."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    while trim is not None:
+        gc.collect()
+        trim(0)
+        await clock.sleep_ms(TRIM_EVERY_MS)
 
 
 def _now(clock: Clock) -> Now:

@@ -123,7 +123,7 @@ class EmbeddedListener:
 
         try:
             server = await asyncio.start_server(
-                connected, self._host, self._port, limit=READ_AHEAD_BYTES, reuse_address=True
+                connected, sock=_bound(self._host, self._port), limit=READ_AHEAD_BYTES
             )
         except OSError as exc:
             raise LinkLostError(f"cannot listen on {self._host}:{self._port}: {exc}") from exc
@@ -330,6 +330,20 @@ class StatusOnly(BaseTopicPlugin):  # type: ignore[misc]
         levels = (topic or "").split("/")
         status = len(levels) == 3 and levels[0] == "sensors" and levels[2] == "status"
         return bool(status and action == Action.SUBSCRIBE)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a socket whose connections hold little: the event loop reads all the kernel has."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, READ_AHEAD_BYTES)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _notice_dead_peers(sock: socket.socket) -> None:
