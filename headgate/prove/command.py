@@ -34,18 +34,19 @@ def run(arguments: list[str]) -> int:
     wish = Wish(asked.seconds, asked.hubs, Flood(asked.seed, asked.sensors, rate))
     try:
         home = _home(asked.home)
-        found = asyncio.run(_until_interrupted(wish, home, _quiet if asked.json else _tell))
     except StackError as exc:
-        sys.stderr.write(f"headgate prove: {exc.args[0]}\n  -> {exc.hint}\n")
-        return 1
+        return _fail(exc)
+    proved = interrupted = False
+    try:
+        found = asyncio.run(_until_interrupted(wish, home, _quiet if asked.json else _tell))
+        interrupted = found is None
+        proved = found is not None and found["verdict"] == NOTHING_LOST
+    except StackError as exc:
+        return _fail(exc)
+    finally:
+        _leave(home, keep=asked.keep or asked.home is not None, fine=proved or interrupted)
     if found is None:
-        _clear(home, keep=asked.keep or asked.home is not None)
         return INTERRUPTED
-    proved = found["verdict"] == NOTHING_LOST
-    if proved:
-        _clear(home, keep=asked.keep or asked.home is not None)
-    else:
-        sys.stderr.write(_where(home))
     print(json.dumps(found) if asked.json else f"\n{table(found)}", flush=True)
     return 0 if proved else 1
 
@@ -78,19 +79,22 @@ def _home(chosen: Path | None) -> Path:
     return chosen.absolute()
 
 
-def _clear(home: Path, *, keep: bool) -> None:
-    if keep:
-        sys.stderr.write(f"kept: {home}\n")
-    else:
+def _leave(home: Path, *, keep: bool, fine: bool) -> None:
+    """Remove the data, or keep them and say where, and what to type if something is wrong."""
+    if fine and not keep:
         shutil.rmtree(home, ignore_errors=True)
+        return
+    sys.stderr.write(f"kept: database, ledgers, spools and logs in {home}\n")
+    if not fine:
+        sys.stderr.write(
+            f"  -> ask the database: headgate up --home {home}\n"
+            f"  -> read the logs:    ls {home / 'logs'}\n"
+        )
 
 
-def _where(home: Path) -> str:
-    return (
-        f"kept: database, ledgers, spools and logs in {home}\n"
-        f"  -> look at it: headgate up --home {home}\n"
-        f"  -> the logs:   ls {home / 'logs'}\n"
-    )
+def _fail(failure: StackError) -> int:
+    sys.stderr.write(f"headgate prove: {failure.args[0]}\n  -> {failure.hint}\n")
+    return 1
 
 
 def _tell(line: str) -> None:

@@ -12,7 +12,13 @@ from headgate.prove.heal import Seen
 
 LOOK_EVERY_S: Final = 0.1
 _ASK_WITHIN_S: Final = 3.0
-_AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_AWAY: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # half an answer, when the server dies in the middle of it
+    OSError,
+    TimeoutError,
+)
 
 
 class Witness:

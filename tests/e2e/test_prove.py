@@ -32,6 +32,7 @@ def test_nothing_is_lost_by_killing_things() -> None:
         timeout=280,
         check=False,
     )
+    assert done.stdout, done.stderr
     (line,) = done.stdout.splitlines()
     account = json.loads(line)
     assert account["verdict"] == NOTHING_LOST, (account, done.stderr)
