@@ -8,12 +8,14 @@ import pytest
 
 from cloud.adapters.postgres.gaps import Gaps
 from cloud.adapters.postgres.pool import Pool, pool
-from cloud.adapters.postgres.refresh import LIVES_PER_HOUR_MAX, Register
+from cloud.adapters.postgres.refresh import Register
 from cloud.core.gaps import Cause, explain
+from cloud.core.ledger import EPOCHS_PER_HUB_HOUR_MAX
 from cloud.refresh.service import Refresh
 from tests.support.api import add_ledger, connected
 from wire.control import Health, encode_health
 from wire.ids import Epoch, HubId, Region, UnixMs
+from wire.limits import EPOCHS_PER_HELLO_MAX
 from wire.topics import Channel, topic
 
 HUB, NORTH = HubId("hub-1"), Region("north")
@@ -127,8 +129,9 @@ async def test_a_life_the_hub_no_longer_holds_is_lost(database_url: str) -> None
 async def test_a_list_of_lives_that_may_be_cut_short_proves_nothing(database_url: str) -> None:
     async with connected(database_url) as database, pool(database_url) as opened:
         await add_ledger(database, "{[0,3)}", 9, epoch=6)
-        full = tuple((Epoch(100 + n), 0) for n in range(64))
+        full = tuple((Epoch(100 + n), 0) for n in range(EPOCHS_PER_HELLO_MAX))
         await tell(opened, (Channel.HEALTH, health(epochs=full)))
+        assert len(json.loads((await hub(opened))["epochs"])) == EPOCHS_PER_HELLO_MAX
         assert await causes(opened) == [(3, 9, Cause.PENDING)]
 
 
@@ -143,11 +146,11 @@ async def test_announcements_only_raise_the_ledger(database_url: str) -> None:
 @pytest.mark.spec("I5")
 async def test_a_hub_that_invents_lives_is_believed_so_many_an_hour(database_url: str) -> None:
     async with pool(database_url) as opened:
-        for start in range(0, 640, 64):
-            lives = tuple((Epoch(start + n), 1) for n in range(64))
+        for start in range(0, 640, EPOCHS_PER_HELLO_MAX):
+            lives = tuple((Epoch(start + n), 1) for n in range(EPOCHS_PER_HELLO_MAX))
             await tell(opened, (Channel.HEALTH, health(NOW_MS + start, epochs=lives)))
         kept = await opened.fetchval("select count(*) from hub_ledger")
-        assert kept < LIVES_PER_HOUR_MAX + 64
+        assert EPOCHS_PER_HUB_HOUR_MAX <= kept < EPOCHS_PER_HUB_HOUR_MAX + EPOCHS_PER_HELLO_MAX
 
 
 async def test_what_cannot_be_read_is_passed_over(database_url: str) -> None:

@@ -8,6 +8,7 @@ from cloud.adapters.postgres.read_pool import fetch
 from cloud.adapters.postgres.sql import statements
 from cloud.core.gaps import Cause, Heard, Hole
 from wire.ids import Epoch, HubId, Region
+from wire.limits import EPOCHS_PER_HELLO_MAX
 
 _SQL: Final = statements(__file__)
 
@@ -23,7 +24,7 @@ class Gaps:
         self, hub_id: HubId | None, after: tuple[HubId, Epoch, int], limit: int
     ) -> Sequence[Hole]:
         """See ``GapReader``."""
-        rows = await fetch(self._pool, _SQL["gaps"], hub_id, *after, limit)
+        rows = await fetch(self._pool, _SQL["gaps"], hub_id, *after, limit, EPOCHS_PER_HELLO_MAX)
         return [_hole(row) for row in rows]
 
 

@@ -1,7 +1,8 @@
 -- Sequences without readings: from each life's ledger, with what its hub last said of it.
 
 -- name: gaps
--- $1 hub or null for all; $2, $3, $4 the hub, epoch and sequence after which to go on; $5 limit.
+-- $1 hub or null for all; $2, $3, $4 the hub, epoch and sequence after which to go on; $5 limit;
+-- $6 how many lives one health can name.
 with holed as (
     select ledger.hub_id, ledger.region, ledger.epoch, ledger.first_seen, ledger.updated_at,
            part.settled, part.ranges
@@ -38,9 +39,9 @@ select holes.hub_id, holes.region, holes.epoch, holes.low, holes.high, holes.set
        hubs.hub_id is not null as heard,
        (hubs.epochs ->> holes.epoch::text)::bigint as heard_next_sequence,
        (hubs.gauges ->> 'spool_batches')::bigint as heard_spool_batches,
-       -- A hub lists at most 64 lives: of a full list, what is not on it says nothing.
+       -- A hub lists at most $6 lives: of a full list, what is not on it says nothing.
        hubs.updated_at >= holes.updated_at
-           and (select count(*) from jsonb_object_keys(hubs.epochs)) < 64 as heard_after_ledger
+           and (select count(*) from jsonb_object_keys(hubs.epochs)) < $6 as heard_after_ledger
 from holes
 left join hubs using (hub_id)
 left join lateral (

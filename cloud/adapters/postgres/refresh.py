@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from cloud.adapters.postgres.pool import Pool, translated
 from cloud.adapters.postgres.sql import statements
+from cloud.core.ledger import EPOCHS_PER_HUB_HOUR_MAX
 from cloud.core.views import instant_of
 from wire.control import Health
 from wire.ids import HubId, Region
 
-LIVES_PER_HOUR_MAX: Final = 240
 _SQL: Final = statements(__file__)
 
 
@@ -40,7 +40,7 @@ class Register:
         with translated():
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute(
-                    _SQL["announce"], hub_id, region, epochs, sequences, LIVES_PER_HOUR_MAX
+                    _SQL["announce"], hub_id, region, epochs, sequences, EPOCHS_PER_HUB_HOUR_MAX
                 )
                 await connection.execute(_SQL["report"], *_said(region, hub_id, health))
                 if born:
