@@ -43,11 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(asked: argparse.Namespace) -> int:
-    # Where it is installed, structlog imports it to draw tracebacks: megabytes a hub does not have.
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
-    from edge_agent import run, settings
+    from edge_agent import settings
 
     told = settings.load(asked.config)
+    # Where it is installed, structlog imports it to draw tracebacks: megabytes a hub does not have.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    from edge_agent import run
+
     run.configure_logging()
     run.run(told)
     return 0
