@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_agent.adapters.spool import SqliteSpool
+from edge_agent.adapters.spool import QUARANTINE_MAX, SqliteSpool
 from edge_agent.collect import Collector
 from edge_agent.ports import (
     SpoolFaultError,
@@ -122,7 +122,7 @@ def test_settling_is_idempotent_and_forgets_only_what_is_covered(tmp_path: Path)
     spool.close()
 
 
-def test_refused_batches_move_to_quarantine_which_is_bounded(
+def test_refused_batches_move_to_quarantine_once(
     tmp_path: Path,
 ) -> None:
     spool, _ = fill(tmp_path, 4)
@@ -131,6 +131,17 @@ def test_refused_batches_move_to_quarantine_which_is_bounded(
     assert spool.settle(spool.epoch, ((0, 3),), ((1, 2),)) == 0
     assert spool.gauges()["spool_quarantined"] == 1
     spool.close()
+
+
+def test_quarantine_is_bounded_and_the_oldest_make_way(tmp_path: Path) -> None:
+    spool, _ = fill(tmp_path, QUARANTINE_MAX + 2, sensors=1)
+    everything = ((0, QUARANTINE_MAX + 2),)
+    assert spool.settle(spool.epoch, everything, everything) == QUARANTINE_MAX + 2
+    assert spool.gauges()["spool_quarantined"] == QUARANTINE_MAX
+    spool.close()
+    with sqlite3.connect(tmp_path / "spool.db") as raw:
+        assert raw.execute("select min(sequence) from quarantine").fetchone() == (2,)
+    raw.close()
 
 
 def test_held_names_the_present_life_first_then_the_oldest_with_their_next_sequence(
