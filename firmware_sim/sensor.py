@@ -125,6 +125,7 @@ class Connection:
             except* InfrastructureError as broken:
                 failures = min(failures + 1, _DOUBLINGS_MAX)
                 self.tally.broken += 1
+                _end_if_cancelled()
                 _log.debug("connection broke", why=str(broken.exceptions[0]), failures=failures)
             await self._clock.sleep_ms(min(_BACKOFF_MS << failures, _BACKOFF_MS_MAX))
 
@@ -186,6 +187,13 @@ class Connection:
             self._ledger.committed(committed)
             self.tally.committed += len(committed)
             self._changed.set()
+
+
+def _end_if_cancelled() -> None:
+    """Be cancelled if we were: before Python 3.13 a failing TaskGroup hides its cancellation."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _carry(session: Session, outgoing: "asyncio.Queue[tuple[int, bytes]]") -> None:

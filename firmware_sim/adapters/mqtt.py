@@ -1,5 +1,6 @@
 """A broker over MQTT 3.1.1, through aiomqtt."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class MqttSession:
         """See ``ports.Session``. QoS 1."""
         with _translated():
             await self._client.publish(topic, body, qos=1, timeout=_PUBACK_S)
+        _honour_cancellation()
 
     async def replies(self) -> AsyncIterator[tuple[str, bytes]]:
         """See ``ports.Session``."""
@@ -83,7 +85,15 @@ class MqttBroker:
             async with client:
                 for topic in filters:
                     await client.subscribe(topic, qos=1)
+                _honour_cancellation()
                 yield MqttSession(client)
+
+
+def _honour_cancellation() -> None:
+    """Be cancelled if we were: wait_for before Python 3.12 forgets it when an answer comes too."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 @contextmanager
