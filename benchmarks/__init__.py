@@ -1,0 +1,1 @@
+"""Benchmarks: one file, one question; each prints its target and what it measured."""
