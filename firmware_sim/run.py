@@ -86,8 +86,7 @@ async def fleet(settings: Sensing) -> None:
         )
         await Fleet(crew, connections, clock, scaled, pace, water).run(agenda, ledger, show, stop)
         await _drain(connections, settings.drain_s)
-        for task in (*talking, watching):
-            task.cancel()
+        _hang_up(connections, [*talking, watching])
     show({"done": _totals(connections)})
     ledger.close()
 
@@ -169,8 +168,7 @@ async def replay_file(settings: ReplayCommand) -> None:
             await replay(made, connection, clock, speed, stop)
             ledger.note({"file": settings.file.name, "map": record_map.title, **count.as_json()})
             await _drain([connection], settings.drain_s)
-            talking.cancel()
-            watching.cancel()
+            _hang_up([connection], [talking, watching])
     show({"done": {**_totals([connection]), **count.as_json()}})
     ledger.close()
 
@@ -260,6 +258,13 @@ async def _drain(connections: list[Connection], within_s: float) -> None:
                 group.create_task(connection.drained(), name=f"drain-{index}")
     except TimeoutError:
         return
+
+
+def _hang_up(connections: list[Connection], tasks: list[asyncio.Task[None]]) -> None:
+    for connection in connections:
+        connection.end()
+    for task in tasks:
+        task.cancel()
 
 
 async def _progress(every_s: float, connections: list[Connection], clock: Clock) -> None:

@@ -83,6 +83,7 @@ class Connection:
         self._through_ms: dict[int, int] = {}
         self._more = asyncio.Event()
         self._changed = asyncio.Event()
+        self._ended = False
         self.tally = Tally()
 
     def __repr__(self) -> str:
@@ -113,10 +114,17 @@ class Connection:
         self.tally.lost += int((~fits).sum())
         self._more.set()
 
+    def end(self) -> None:
+        """Never connect again: to be called before ``run`` is cancelled.
+
+        Before Python 3.13 a connection that breaks at that very moment hides the cancellation.
+        """
+        self._ended = True
+
     async def run(self) -> None:
-        """Stay connected until cancelled, however often the connection breaks."""
+        """Stay connected until ended and cancelled, however often the connection breaks."""
         failures = 0
-        while True:
+        while not self._ended:
             try:
                 async with self._broker.session(self._filters) as session:
                     failures = 0
@@ -125,7 +133,6 @@ class Connection:
             except* InfrastructureError as broken:
                 failures = min(failures + 1, _DOUBLINGS_MAX)
                 self.tally.broken += 1
-                _end_if_cancelled()
                 _log.debug("connection broke", why=str(broken.exceptions[0]), failures=failures)
             await self._clock.sleep_ms(min(_BACKOFF_MS << failures, _BACKOFF_MS_MAX))
 
@@ -140,6 +147,8 @@ class Connection:
             await self._changed.wait()
 
     async def _converse(self, session: Session) -> None:
+        if self._ended:
+            return
         outgoing: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(_IN_FLIGHT_MAX)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen(session), name="sensors-listen")
@@ -187,13 +196,6 @@ class Connection:
             self._ledger.committed(committed)
             self.tally.committed += len(committed)
             self._changed.set()
-
-
-def _end_if_cancelled() -> None:
-    """Be cancelled if we were: before Python 3.13 a failing TaskGroup hides its cancellation."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 async def _carry(session: Session, outgoing: "asyncio.Queue[tuple[int, bytes]]") -> None:

@@ -48,7 +48,10 @@ class MqttSession:
         """See ``ports.Session``. QoS 1."""
         with _translated():
             await self._client.publish(topic, body, qos=1, timeout=_PUBACK_S)
-        _honour_cancellation()
+        # wait_for before Python 3.12 forgets that we were cancelled if the PUBACK comes as well.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
     async def replies(self) -> AsyncIterator[tuple[str, bytes]]:
         """See ``ports.Session``."""
@@ -85,15 +88,7 @@ class MqttBroker:
             async with client:
                 for topic in filters:
                     await client.subscribe(topic, qos=1)
-                _honour_cancellation()
                 yield MqttSession(client)
-
-
-def _honour_cancellation() -> None:
-    """Be cancelled if we were: wait_for before Python 3.12 forgets it when an answer comes too."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 @contextmanager

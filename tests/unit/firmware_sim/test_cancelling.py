@@ -55,7 +55,7 @@ async def test_a_connection_that_breaks_while_it_is_ended_does_not_come_back() -
         talking = group.create_task(connection.run())
         connection.say(some_readings([1], [1_000]))
         await until(lambda: hub.messages)
+        connection.end()
         talking.cancel()
         await until(talking.done)
-    assert talking.cancelled()
     assert hub.sessions == 1
