@@ -15,16 +15,8 @@ from uuid import UUID
 import structlog
 
 from edge_agent.core.outbox import WINDOW_MAX, Outbox
-from edge_agent.ports import (
-    BatchStore,
-    InTurn,
-    Link,
-    LinkLostError,
-    Spooled,
-    SpoolFaultError,
-    Uplink,
-    Urgency,
-)
+from edge_agent.core.spooled import Spooled, Urgency
+from edge_agent.ports import BatchStore, InTurn, Link, LinkLostError, SpoolFaultError, Uplink
 from wire.clock import Clock
 from wire.control import Health, Hello, decode_receipt, encode_health, encode_hello
 from wire.errors import MalformedMessageError

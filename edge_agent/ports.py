@@ -6,13 +6,13 @@ The spool is synchronous and called from the one thread that owns it: through ``
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.core.rows import Rows
+from edge_agent.core.spooled import Spooled
 from wire.control import Held
 from wire.errors import HeadgateError, InfrastructureError
 from wire.ids import BatchKey, Epoch, SensorId
@@ -21,29 +21,6 @@ from wire.topics import Channel
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Urgency(IntEnum):
-    """Which of the waiting batches goes first. Lower is sooner."""
-
-    URGENT = 0  # evidence, oldest first
-    LIVE = 1  # sealed lately, newest first
-    BACKLOG = 2  # everything else, oldest first
-
-
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    """A sealed batch in the spool, without its bytes.
-
-    Attributes:
-        key: Its identity, for ever.
-        urgency: Where it stands in line now.
-        size: Bytes on the wire.
-    """
-
-    key: BatchKey
-    urgency: Urgency
-    size: int
 
 
 class BatchStore(Protocol):

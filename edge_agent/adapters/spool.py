@@ -14,15 +14,8 @@ from numpy.typing import NDArray
 from edge_agent.adapters.room import Room, disk_free_bytes
 from edge_agent.adapters.sqlite import Connect, Database, Lock, connect, named_statements
 from edge_agent.core.rows import Rows
-from edge_agent.ports import (
-    Change,
-    Kept,
-    Spooled,
-    SpoolFullError,
-    SpoolMismatchError,
-    Undated,
-    Urgency,
-)
+from edge_agent.core.spooled import Spooled, Urgency
+from edge_agent.ports import Change, Kept, SpoolFullError, SpoolMismatchError, Undated
 from wire import codec
 from wire.batch import NO_FLOOR, Batch, Flag, Kind, Seal, Tombstone
 from wire.control import Held

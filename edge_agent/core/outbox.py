@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from edge_agent.ports import Spooled, Urgency
+from edge_agent.core.spooled import Spooled, Urgency
 from wire.ids import BatchKey, Epoch
 from wire.limits import BATCH_BYTES_MAX, KIB, MIB, RESEND_AFTER_MS, RESEND_AFTER_MS_MAX
 from wire.ranges import Ranges, contains

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
-from edge_agent.ports import Link, LinkLostError, Spooled, Urgency
+from edge_agent.core.spooled import Spooled, Urgency
+from edge_agent.ports import Link, LinkLostError
 from tests.support.builders import HUB
 from wire import ranges
 from wire.control import Held

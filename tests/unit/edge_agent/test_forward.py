@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from edge_agent.core.outbox import Outbox
+from edge_agent.core.spooled import Urgency
 from edge_agent.forward import BACKOFF_MS_MAX, HEALTH_EVERY_MS, Forward
-from edge_agent.ports import Urgency
 from tests.support import virtual_time
 from tests.support.builders import NOON
 from tests.support.uplink import Faults, MemoryStore, MemoryUplink, at_once

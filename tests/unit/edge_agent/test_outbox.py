@@ -12,7 +12,7 @@ from edge_agent.core.outbox import (
     WINDOW_START,
     Outbox,
 )
-from edge_agent.ports import Spooled, Urgency
+from edge_agent.core.spooled import Spooled, Urgency
 from wire.ids import BatchKey, Epoch, HubId, Sequence
 from wire.limits import BATCH_BYTES_MAX, RESEND_AFTER_MS, RESEND_AFTER_MS_MAX
 

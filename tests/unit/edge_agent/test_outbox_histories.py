@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from edge_agent.core.outbox import BYTES_IN_FLIGHT_MAX, WINDOW_MAX, Outbox
-from edge_agent.ports import Spooled, Urgency
+from edge_agent.core.spooled import Spooled, Urgency
 from wire import ranges
 from wire.ids import BatchKey, Epoch, HubId, Sequence
 from wire.limits import BATCH_BYTES_MAX, RESEND_AFTER_MS
