@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +48,8 @@ async def prove(wish: Wish, home: Path, tell: Callable[[str], None]) -> Account:
                 healings = await Striker(stack, hubs, witness, tell).carry_out(strikes)
                 await asyncio.sleep(wish.seconds - (time.monotonic() - began))
                 tell("nothing is broken any more: the sensors stop, the rest drains")
-                async with asyncio.TaskGroup() as tasks:
-                    for fleet in fleets:
-                        tasks.create_task(fleet.stop(), name="sensors-stop")
-            unsettled = await settle(stack, hubs, witness)
+                unsettled = await _drained(fleets)
+            unsettled += await settle(stack, hubs, witness)
             tell("counting")
             verdicts = [await fleet.judge() for fleet in fleets]
         finally:
@@ -71,3 +69,11 @@ async def _sensors(stack: Stack, hubs: list[Hub], wish: Wish) -> AsyncIterator[l
     finally:
         for fleet in fleets:
             fleet.kill()
+
+
+async def _drained(fleets: Sequence[Fleet]) -> list[str]:
+    """Stop the sensors; return in words what no hub ever took from them."""
+    async with asyncio.TaskGroup() as tasks:
+        stopping = [tasks.create_task(fleet.stop(), name="sensors-stop") for fleet in fleets]
+    held = sum(task.result() for task in stopping)
+    return [f"{held} still held by sensors"] if held else []

@@ -26,6 +26,7 @@ _EVENT_EVERY_S: Final = 10  # of the sensors' own time
 _EVENT_LASTS_S: Final = 10
 _STATUS_WITHIN_S: Final = 30.0
 _JUDGE_WITHIN_S: Final = 300.0
+_DONE: Final = '{"done"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +93,24 @@ class Fleet:
             )
         )
 
-    async def stop(self) -> None:
-        """Let the sensors measure no more, and end once their hubs have everything on disk.
+    async def stop(self) -> int:
+        """Let the sensors measure no more and end once their hubs have everything on disk.
+
+        Returns:
+            How many readings they still held when time ran out.
 
         Raises:
             StackError: They failed.
         """
         status = await self._process.stop()
-        if status != 0:
-            tail = self.log.read_text(errors="replace")[-800:]
+        said = self.log.read_text(errors="replace")
+        done = [line for line in said.splitlines() if line.startswith(_DONE)]
+        if status != 0 or not done:
             raise StackError(
-                f"the simulated sensors ended with {status}:\n{tail}", hint=f"read {self.log}"
+                f"the simulated sensors ended with {status}:\n{said[-800:]}",
+                hint=f"read {self.log}",
             )
+        return int(json.loads(done[-1])["done"]["pending"])
 
     def kill(self) -> None:
         """End them at once. Idempotent."""
