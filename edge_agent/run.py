@@ -39,6 +39,7 @@ from wire.ids import UnixMs
 
 WATCHDOG_EVERY_MS: Final = 10_000
 TRIM_EVERY_MS: Final = 60_000
+STOP_WITHIN_S: Final = 8
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 log = structlog.get_logger()
@@ -46,6 +47,8 @@ log = structlog.get_logger()
 
 def run(settings: HubSettings) -> None:
     """Run a hub until SIGTERM or SIGINT; what it said is committed is on disk, then and after.
+
+    What has not ended ``STOP_WITHIN_S`` later is killed by SIGALRM: the spool stands any end.
 
     Raises:
         SettingsError: A setting cannot be used on this machine.
@@ -64,8 +67,13 @@ def run(settings: HubSettings) -> None:
 async def _until_told(settings: HubSettings, token: str) -> None:
     clock = SystemClock()
     told = asyncio.Event()
+
+    def stop() -> None:
+        signal.alarm(STOP_WITHIN_S)
+        told.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     async with _hub(settings, token, clock) as hub:
         async with asyncio.TaskGroup() as tasks:
             running = [

@@ -7,7 +7,7 @@ committed has no receipt, and its hub sends it again.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import aiomqtt
 
+from cloud.adapters.cancelling import heed_cancellation
 from wire import topics
 from wire.clock import Clock
 from wire.errors import InfrastructureError
@@ -27,6 +28,7 @@ BURST_MAX: Final = 32
 IN_FLIGHT_MAX: Final = 256
 TIMEOUT_S: Final = 15.0
 KEEPALIVE_S: Final = 30
+GOODBYE_WITHIN_S: Final = 2.0
 _QOS: Final = 1
 
 
@@ -181,10 +183,18 @@ async def connected(
     )
     client.pending_calls_threshold = IN_FLIGHT_MAX  # many in flight are meant, not a leak
     with _translated():
-        async with client:
-            for each in filters:
+        await client.__aenter__()
+    try:
+        for each in filters:
+            with _translated():
                 await client.subscribe(each, qos=_QOS)
-            yield Mqtt(client, mailbox)
+        yield Mqtt(client, mailbox)
+    finally:
+        # A connection that has gone silent takes no goodbye; the library would wait for one.
+        with suppress(aiomqtt.MqttError, TimeoutError):
+            async with asyncio.timeout(GOODBYE_WITHIN_S):
+                await client.__aexit__(None, None, None)
+        heed_cancellation()
 
 
 def owned_by(owns: Callable[[Any], bool]) -> Callable[[str], bool]:
@@ -202,4 +212,6 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (aiomqtt.MqttError, OSError) as exc:
+        heed_cancellation()
         raise InfrastructureError(f"broker: {exc}") from exc
+    heed_cancellation()

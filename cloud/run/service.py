@@ -4,10 +4,12 @@ import asyncio
 import signal
 import sys
 from collections.abc import Coroutine
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import structlog
 import uvloop
+
+STOP_WITHIN_S: Final = 8
 
 
 def set_up_log(form: Literal["json", "console"]) -> None:
@@ -28,13 +30,22 @@ def set_up_log(form: Literal["json", "console"]) -> None:
 
 
 def serve(stage: Coroutine[Any, Any, None]) -> None:
-    """Run ``stage`` until it ends or SIGTERM or SIGINT cancels it."""
+    """Run ``stage`` until it ends or SIGTERM or SIGINT cancels it.
+
+    A stage that a neighbour will not let go is killed by SIGALRM ``STOP_WITHIN_S`` later: what is
+    committed is committed, and everything else comes again.
+    """
 
     async def until_stopped() -> None:
         task = asyncio.current_task()
         assert task is not None
+
+        def stop() -> None:
+            signal.alarm(STOP_WITHIN_S)
+            task.cancel()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         try:
             await stage
         except asyncio.CancelledError:

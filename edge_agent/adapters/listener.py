@@ -22,7 +22,7 @@ from amqtt.errors import AMQTTError, BrokerError, MQTTError, NoDataError, Protoc
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from transitions import MachineError
 
-from edge_agent.adapters.mqtt import Account, connect
+from edge_agent.adapters.mqtt import Account, connect, heed_cancellation
 from edge_agent.core.framing import (
     Answer,
     Type,
@@ -84,6 +84,7 @@ class EmbeddedListener:
                 await self._serve(accept)
             except* _SilentError:
                 self._counts["listener_restarts"] += 1
+                heed_cancellation()
                 log.error("listener stopped answering; starting it anew")
 
     async def tell(self, statuses: Iterable[tuple[SensorId, bytes]]) -> None:

@@ -138,6 +138,7 @@ async def connect(
         with suppress(aiomqtt.MqttError, TimeoutError):
             async with asyncio.timeout(GOODBYE_WITHIN_S):
                 await client.__aexit__(None, None, None)
+        heed_cancellation()
 
 
 @contextmanager
@@ -145,4 +146,18 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except aiomqtt.MqttError as exc:
+        heed_cancellation()
         raise LinkLostError(str(exc)) from exc
+    heed_cancellation()
+
+
+def heed_cancellation() -> None:
+    """Raise the cancellation that a library may have swallowed.
+
+    Before Python 3.12 ``asyncio.wait_for`` forgets that its task was told to end if the answer
+    comes as well; a failure that comes as well, or a failing TaskGroup, replaces it. The task
+    itself still knows.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

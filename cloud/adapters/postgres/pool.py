@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
+from cloud.adapters.cancelling import heed_cancellation
 from wire.errors import InfrastructureError
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -36,9 +37,12 @@ def translated() -> Iterator[None]:
     except asyncpg.PostgresError as exc:
         if str(exc.sqlstate)[:2] not in _TRANSIENT:
             raise
+        heed_cancellation()
         raise InfrastructureError(f"database: {exc}") from exc
     except (OSError, TimeoutError, asyncpg.InterfaceError) as exc:
+        heed_cancellation()
         raise InfrastructureError(f"database: {exc!r}") from exc
+    heed_cancellation()
 
 
 @asynccontextmanager
