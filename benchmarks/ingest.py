@@ -53,15 +53,14 @@ async def measure(batches: int) -> Report:
     """Run limit, one worker and two workers in turn, ``RUNS`` times."""
     with tempfile.TemporaryDirectory(prefix="headgate-bench-", ignore_cleanup_errors=True) as home:
         async with Stack(Path(home), stages=(), any_ports=True) as stack:
-            for hub in range(HUBS):
-                await stack.enrol_hub(f"bench-{hub}", "north")
+            await enrol(stack)
             limits: list[dict[int, float]] = []
             drains: dict[int, list[Drain]] = {1: [], 2: []}
             for turn in range(RUNS):
                 limits.append({rows: await _limit(stack, batches, rows) for rows in FLUSHES})
                 tell(f"run {turn}: COPY alone {_rates(limits[-1])}")
                 for workers, done in drains.items():
-                    done.append(await _drain(stack, workers, batches))
+                    done.append(await drain(stack, workers, batches))
                     tell(f"run {turn}: {workers} ingest {done[-1].rows_per_s:,.0f} rows/s")
     return _report(batches, limits, drains)
 
@@ -85,6 +84,24 @@ def _report(batches: int, limits: list[dict[int, float]], drains: dict[int, list
             "flushes": [d.flushes for d in drains[1]],
         },
     )
+
+
+async def enrol(stack: Stack) -> None:
+    """Give every virtual hub an identity at the broker."""
+    for hub in range(HUBS):
+        await stack.enrol_hub(f"bench-{hub}", "north")
+
+
+def virtual_hubs(stack: Stack) -> list[str]:
+    """Return who floods, and with what, as words of ``firmware_sim batches``."""
+    options = {
+        "--broker": f"mqtt://bench@127.0.0.1:{stack.ports.mqtt}",
+        "--token-file": str(stack.home.hubs / "{hub}" / "{hub}.token"),
+        "--hubs": str(HUBS),
+        "--rows": str(ROWS),
+        "--sensors": str(SENSORS),
+    }
+    return [word for pair in options.items() for word in pair]
 
 
 async def _limit(stack: Stack, batches: int, flush_rows: int) -> float:
@@ -140,7 +157,7 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
         yield body[at : at + (1 << 18)]
 
 
-async def _drain(stack: Stack, workers: int, batches: int) -> Drain:
+async def drain(stack: Stack, workers: int, batches: int) -> Drain:
     """Fill the broker's queues while no worker listens, then let them drain."""
     connection = await asyncpg.connect(stack.database_url)
     try:
@@ -187,18 +204,10 @@ async def _committed(connection: Connection, batches: int) -> None:
 
 
 async def _fill(stack: Stack, batches: int) -> None:
-    token = str(stack.home.hubs / "{hub}" / "{hub}.token")
-    arguments = {
-        "--broker": f"mqtt://bench@127.0.0.1:{stack.ports.mqtt}",
-        "--token-file": token,
-        "--hubs": str(HUBS),
-        "--batches": str(batches),
-        "--rows": str(ROWS),
-        "--sensors": str(SENSORS),
-    }
-    flat = [word for pair in arguments.items() for word in pair]
     told = await run_once(
-        command("firmware_sim", "batches", *flat), environment(stack.home), within_s=_WITHIN_S
+        command("firmware_sim", "batches", *virtual_hubs(stack), "--batches", str(batches)),
+        environment(stack.home),
+        within_s=_WITHIN_S,
     )
     published = json.loads(told.strip().splitlines()[-1])["published"]
     assert published == batches, f"only {published} of {batches} batches were published"

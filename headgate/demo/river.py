@@ -96,11 +96,11 @@ async def _spectate(stack: Stack, fleet: Process, watch: Watch, *, live: bool) -
     try:
         async with asyncio.TaskGroup() as group:
             followers = [
-                group.create_task(_follow_alerts(stack, watch), name="alerts"),
+                group.create_task(follow_alerts(stack, watch), name="alerts"),
                 group.create_task(_follow_store(stack, watch), name="store"),
                 group.create_task(_draw(stack, watch, live=live), name="view"),
             ]
-            said = group.create_task(_follow_fleet(fleet, watch), name="fleet")
+            said = group.create_task(follow_fleet(fleet, watch), name="fleet")
             stop = group.create_task(interrupted.wait(), name="ctrl-c")
             await asyncio.wait([said, stop], return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(_LAST_ALERTS_S)
@@ -111,7 +111,12 @@ async def _spectate(stack: Stack, fleet: Process, watch: Watch, *, live: bool) -
             loop.remove_signal_handler(number)
 
 
-async def _follow_fleet(fleet: Process, watch: Watch) -> None:
+async def follow_fleet(fleet: Process, watch: Watch) -> None:
+    """Note what the fleet says until it is done.
+
+    Raises:
+        StackError: It failed.
+    """
     assert fleet.stdout is not None
     async for line in fleet.stdout:
         watch.fleet_said(json.loads(line))
@@ -119,7 +124,8 @@ async def _follow_fleet(fleet: Process, watch: Watch) -> None:
         raise StackError("the simulated fleet failed", hint="its error is above")
 
 
-async def _follow_alerts(stack: Stack, watch: Watch) -> None:
+async def follow_alerts(stack: Stack, watch: Watch) -> None:
+    """Note every alert the moment it is pushed to us; reconnect for ever."""
     url = stack.api_url.replace("http", "ws", 1) + "/api/ws/alerts"
     async for socket in websockets.connect(url, max_size=2**22):
         with suppress(websockets.ConnectionClosed):

@@ -41,7 +41,7 @@ class Watch:
             if key in self._waiting:
                 self._time(key, self._waiting.pop(key))
             return
-        progress = line.get("done", line)
+        progress = line.get("done") or line["progress"]
         self.sent = int(progress.get("sent", self.sent))
         self.committed = int(progress.get("committed", self.committed))
 
