@@ -54,10 +54,11 @@ create table bands (
     source text not null,
     verified boolean not null default false,
     version integer not null default 1,
-    unique nulls not distinct (site_id, metric),
     check (low is not null or high is not null),
     check (low is null or high is null or low < high)
 );
+-- Before PostgreSQL 15 two nulls are always distinct; site ids begin at 1.
+create unique index one_band on bands (coalesce(site_id, 0), metric);
 
 create table sensor_readings (
     sensor_id bigint not null,
@@ -80,16 +81,21 @@ create table sensor_readings (
     score real,
     samples integer not null,
     primary key (sensor_id, timestamp),
-    -- NaN is greater than every number here, so it fails these too.
+    -- NaN is greater than every number here, so it fails these too. The bounds are real like the
+    -- columns: an integer or a numeric bound would cost a conversion a value.
     constraint possible check (
-        ph_level between 0 and 14 and turbidity between 0 and 4000
-        and dissolved_oxygen between 0 and 60 and temperature between -5 and 60
-        and conductivity between 0 and 200000 and orp between -2000 and 2000
-        and free_chlorine between 0 and 20 and chlorine_dioxide between 0 and 20
-        and nitrate between 0 and 500 and phosphate between 0 and 100
-        and lead between 0 and 10000 and arsenic between 0 and 10000
-        and flow between -100000 and 500000 and water_level between -20 and 1000
-        and score between 0 and 1 and samples > 0
+        ph_level between 0::real and 14::real and turbidity between 0::real and 4000::real
+        and dissolved_oxygen between 0::real and 60::real
+        and temperature between (-5)::real and 60::real
+        and conductivity between 0::real and 200000::real
+        and orp between (-2000)::real and 2000::real
+        and free_chlorine between 0::real and 20::real
+        and chlorine_dioxide between 0::real and 20::real
+        and nitrate between 0::real and 500::real and phosphate between 0::real and 100::real
+        and lead between 0::real and 10000::real and arsenic between 0::real and 10000::real
+        and flow between (-100000)::real and 500000::real
+        and water_level between (-20)::real and 1000::real
+        and score between 0::real and 1::real and samples > 0
     )
 ) partition by hash (sensor_id);
 
