@@ -69,9 +69,15 @@ def outside(window: Window, low: Window, high: Window) -> tuple[Verdict, Verdict
 
 def inside(window: Window, low: Window, high: Window, dead_band: Window) -> tuple[Verdict, Verdict]:
     """Return where N of M are back over ``low``, and under ``high``, by the dead band or more."""
+    over, under = inner(low, high, dead_band)
+    return n_of_m(window[:M] >= over), n_of_m(window[:M] <= under)
+
+
+def inner(low: Window, high: Window, dead_band: Window) -> tuple[Window, Window]:
+    """Return the edges a value must be back over, and back under, to count as inside again."""
     over = (low.astype(np.float64) + dead_band).astype(np.float32)
     under = (high.astype(np.float64) - dead_band).astype(np.float32)
-    return n_of_m(window[:M] >= over), n_of_m(window[:M] <= under)
+    return over, under
 
 
 def spikes(window: Window, at_ms: NDArray[np.int64], jump: Window) -> Verdict:

@@ -6,7 +6,6 @@ all others take the historical path, which has a state of its own and wakes nobo
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntFlag
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -14,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.core.detect_bands import BandBook, Healthy
+from cloud.core.detect_calm import JUMP, TREMBLES, Groups, move_on, runs_of
 from cloud.core.detect_rows import COLUMNS, REFUSED, Rows
 from cloud.core.detect_series import Series, remember, runs, series, stand, toggles
-from cloud.core.detect_state import NEVER, HubState, Standing, Track
+from cloud.core.detect_state import NEVER, HubState, Open, Standing, Track
 from water import rules
 from water.bands import severity_of
 from water.explain import NEIGHBOURS_MAX
@@ -34,23 +34,12 @@ assert NAMES[REFUSED] == ANY_METRIC
 assert len(NAMES) == COLUMNS
 
 
-class Open(IntFlag):
-    """A bit for each cause that can be open. Append only: they are in snapshots."""
-
-    LOW = 1
-    HIGH = 2
-    STUCK = 4
-    SPIKE = 8
-
-
 _CAUSES: Final = {
     Open.LOW: Cause.LOW,
     Open.HIGH: Cause.HIGH,
     Open.STUCK: Cause.STUCK,
     Open.SPIKE: Cause.SPIKE,
 }
-_JUMP: Final = np.append(rules.JUMP, np.float32(np.inf))
-_TREMBLES: Final = np.append(rules.TREMBLES, False)
 
 
 class Detector:
@@ -81,39 +70,49 @@ class Detector:
         rows = rows.where(rows.observed_at_ms <= now_ms + FUTURE_MS_MAX)
         if not len(rows):
             return []
-        if self.state.admit(rows.sensor_ids):
+        starts, lengths = runs_of(rows.sensor_ids)
+        sensor_ids = rows.sensor_ids[starts]
+        places = self.state.places(sensor_ids)
+        if places is None:
+            self.state.admit(sensor_ids)
             self._healthy = self._book.healthy(self.state.sensor_ids)
-        place = np.searchsorted(self.state.sensor_ids, rows.sensor_ids)
-        late = self._late(rows, place, now_ms)
-        found = self._live(rows.where(~late), place[~late]) + self._past(
-            rows.where(late), place[late]
-        )
-        return sorted(found, key=lambda finding: (finding.observed_at_ms, finding.key))
+            places = np.searchsorted(self.state.sensor_ids, sensor_ids)
+        groups = Groups(places, starts, lengths, len(rows))
+        if self._in_order(rows, groups, now_ms):
+            return in_order(self._live(rows, groups))
+        place = groups.place
+        late = rows.history | (rows.observed_at_ms <= self.state.live.last_ms[place])
+        found = self._past(rows.where(late), place[late])
+        if not late.all():
+            found = self._live(rows.where(~late), Groups.of(place[~late])) + found
+        return in_order(found)
 
-    def _late(self, rows: Rows, place: NDArray[np.intp], now_ms: UnixMs) -> NDArray[np.bool_]:
+    def _in_order(self, rows: Rows, groups: Groups, now_ms: UnixMs) -> bool:
+        """Return whether all rows are live; forget sensors whose past is in the future."""
         if rows.history:
-            return np.ones(len(rows), bool)
-        live = self.state.live
-        ahead = (live.last_ms[place] > now_ms + AHEAD_MS_MAX) & (
-            rows.observed_at_ms <= now_ms + AHEAD_MS_MAX
-        )
+            return False
+        live, first_ms = self.state.live, rows.observed_at_ms[groups.starts]
+        far_ms = now_ms + AHEAD_MS_MAX
+        ahead = (live.last_ms[groups.places] > far_ms) & (first_ms <= far_ms)
         if ahead.any():
-            live.forget(place[ahead])
-        late: NDArray[np.bool_] = rows.observed_at_ms <= live.last_ms[place]
-        return late
+            live.forget(groups.places[ahead])
+        return bool((first_ms > live.last_ms[groups.places]).all())
 
-    def _live(self, rows: Rows, place: NDArray[np.intp]) -> list[Finding]:
-        if not len(rows):
-            return []
+    def _live(self, rows: Rows, groups: Groups) -> list[Finding]:
         state = self.state
-        clean = not rows.values[REFUSED].any() and not (state.live.values[:, REFUSED] > 0).any()
-        values = rows.values[:REFUSED] if clean else rows.values
-        judged = _Judged(
-            state.live, series(state.live, place, rows.observed_at_ms, values), self._healthy
-        )
-        judged.bands()
-        judged.faults(state.standing)
-        return self._settle(judged, rows, place, historical=False)
+        odd = move_on(state, rows, groups, self._healthy)
+        found = []
+        if odd is not None:
+            some = np.flatnonzero(~np.isnan(odd).all(axis=0))
+            place, at_ms = groups.place[some], rows.observed_at_ms[some]
+            judged = _Judged(
+                state.live, series(state.live, place, at_ms, odd[:, some]), self._healthy
+            )
+            judged.bands()
+            judged.faults(state.standing)
+            found = self._findings(judged, historical=False)
+        state.live.last_ms[groups.places] = rows.observed_at_ms[groups.ends]
+        return found
 
     def _past(self, rows: Rows, place: NDArray[np.intp]) -> list[Finding]:
         if not len(rows):
@@ -126,20 +125,17 @@ class Detector:
         past.forget(place[broken])
         judged = _Judged(past, series(past, place, rows.observed_at_ms, rows.values), self._healthy)
         judged.bands()
-        return self._settle(judged, rows, place, historical=True)
-
-    def _settle(
-        self, judged: "_Judged", rows: Rows, place: NDArray[np.intp], *, historical: bool
-    ) -> list[Finding]:
-        track = judged.track
-        remember(track, judged.seen)
         ends = np.flatnonzero(np.diff(place, append=-1))
-        track.last_ms[place[ends]] = rows.observed_at_ms[ends]
+        past.last_ms[place[ends]] = rows.observed_at_ms[ends]
+        return self._findings(judged, historical=True)
+
+    def _findings(self, judged: "_Judged", *, historical: bool) -> list[Finding]:
+        remember(judged.track, judged.seen)
         return [self._finding(judged, change, historical) for change in judged.changes]
 
     def _finding(self, judged: "_Judged", change: "_Change", historical: bool) -> Finding:
         seen, index = judged.seen, np.array([change.index])
-        place, column = divmod(int(seen.key[change.group]), COLUMNS)
+        place, column = int(seen.place[change.group]), int(seen.column[change.group])
         sensor_id = SensorId(int(self.state.sensor_ids[place]))
         window, at_ms = seen.window(index)
         known = ~np.isnan(window[:, 0])
@@ -176,7 +172,7 @@ class Detector:
     def _neighbours(self, place: int, column: int, at_ms: UnixMs) -> list[dict[str, Any]]:
         """Return what the nearest sensors of this hub showed at about that time."""
         live = self.state.live
-        values, times = live.values[:, column, -1], live.at_ms[:, column, -1]
+        values, times = live.values[column, -1], live.at_ms[column, -1]
         near = ~np.isnan(values) & (np.abs(times - at_ms) <= NEIGHBOUR_MS_MAX)
         near[place] = False
         if column == REFUSED:
@@ -191,6 +187,11 @@ class Detector:
             }
             for other in sorted(there.tolist())
         ]
+
+
+def in_order(found: list[Finding]) -> list[Finding]:
+    """Return findings by time."""
+    return sorted(found, key=lambda finding: (finding.observed_at_ms, finding.key))
 
 
 def exact(value: Any) -> float:
@@ -255,7 +256,7 @@ class _Judged:
     def _stuck(self, standing: Standing) -> None:
         seen = self.seen
         may = standing.run.reshape(-1)[seen.key] + seen.lengths >= rules.FLAT_RUN_MIN
-        may &= _TREMBLES[seen.key % COLUMNS]
+        may &= TREMBLES[seen.column]
         wanted = may | (self._was_open & Open.STUCK != 0)
         if not wanted.any():
             return
@@ -268,7 +269,7 @@ class _Judged:
 
     def _spikes(self) -> None:
         seen = self.seen
-        jump = _JUMP[seen.key % COLUMNS]
+        jump = JUMP[seen.column]
         jumped = np.abs(seen.value - seen.before()) > np.repeat(jump, seen.lengths)
         wanted = seen.any(jumped) | (self._was_open & Open.SPIKE != 0)
         if not wanted.any():

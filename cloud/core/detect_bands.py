@@ -67,7 +67,7 @@ _UNBOUNDED: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Healthy:
-    """Bands for every sensor of a hub: float32, each of shape ``(sensors, COLUMNS)``."""
+    """Bands for every sensor of a hub: float32, each of shape ``(COLUMNS, sensors)``."""
 
     low: NDArray[np.float32]
     high: NDArray[np.float32]
@@ -110,18 +110,18 @@ class BandBook:
         everywhere = water.bands(
             tuple(b.row for (site, _), b in self._by_place.items() if not site)
         )
-        shape = (len(sensor_ids), COLUMNS)
+        shape = (COLUMNS, len(sensor_ids))
         healthy = Healthy(*(np.zeros(shape, np.float32) for _ in range(3)))
-        healthy.low[:, REFUSED], healthy.high[:, REFUSED] = -np.inf, 0.5
-        healthy.low[:, :METRICS] = everywhere.low
-        healthy.high[:, :METRICS] = everywhere.high
-        healthy.dead_band[:, :METRICS] = everywhere.dead_band
+        healthy.low[REFUSED], healthy.high[REFUSED] = -np.inf, 0.5
+        healthy.low[:METRICS] = everywhere.low[:, None]
+        healthy.high[:METRICS] = everywhere.high[:, None]
+        healthy.dead_band[:METRICS] = everywhere.dead_band[:, None]
         special = np.isin(sensor_ids, np.fromiter(self._site_of, np.int64, len(self._site_of)))
         for place in np.flatnonzero(special).tolist():
             site_id = self._site_of[int(sensor_ids[place])]
             rows = [b.row for (site, _), b in self._by_place.items() if site == site_id]
             for row in rows:
-                healthy.low[place, row.metric] = -np.inf if row.low is None else row.low
-                healthy.high[place, row.metric] = np.inf if row.high is None else row.high
-                healthy.dead_band[place, row.metric] = row.dead_band
+                healthy.low[row.metric, place] = -np.inf if row.low is None else row.low
+                healthy.high[row.metric, place] = np.inf if row.high is None else row.high
+                healthy.dead_band[row.metric, place] = row.dead_band
         return healthy

@@ -19,7 +19,9 @@ class Series:
     """``m`` measured values in ``g`` series, one after another, each in order of time.
 
     Attributes:
-        key: Place of each series in an array of shape ``(sensors, COLUMNS)``, flat; ``(g,)``.
+        key: Place of each series in an array of shape ``(COLUMNS, sensors)``, flat; ``(g,)``.
+        column: Of each series, shape ``(g,)``.
+        place: Its sensor's, shape ``(g,)``.
         starts: Where each begins, shape ``(g,)``.
         lengths: How many values each has, shape ``(g,)``.
         value: float32, shape ``(m,)``.
@@ -29,6 +31,8 @@ class Series:
     """
 
     key: NDArray[np.intp]
+    column: NDArray[np.intp]
+    place: NDArray[np.intp]
     starts: NDArray[np.intp]
     lengths: NDArray[np.intp]
     value: NDArray[np.float32]
@@ -79,7 +83,7 @@ def series(
         values: Shape ``(columns, n)``, the first of ``COLUMNS``.
     """
     column, row = _measured(values)
-    key = place.take(row) * track.opened.shape[1] + column
+    key = column * track.opened.shape[1] + place.take(row)
     first = np.ones(len(key), bool)
     np.not_equal(key[1:], key[:-1], out=first[1:])
     starts = np.flatnonzero(first)
@@ -89,11 +93,11 @@ def series(
     chain_ms = np.empty(len(chain), np.int64)
     value = values[column, row]
     chain[at], chain_ms[at] = value, at_ms.take(row)
-    key = key.take(starts)
+    which = key.take(starts), column.take(starts), place.take(row.take(starts))
     kept = at.take(starts)[:, None] - _KEPT_BEFORE
-    chain[kept] = track.values.reshape(-1, KEPT)[key]
-    chain_ms[kept] = track.at_ms.reshape(-1, KEPT)[key]
-    return Series(key, starts, lengths, value, at, chain, chain_ms)
+    chain[kept] = track.values[which[1], :, which[2]]
+    chain_ms[kept] = track.at_ms[which[1], :, which[2]]
+    return Series(*which, starts, lengths, value, at, chain, chain_ms)
 
 
 def _measured(values: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -111,8 +115,8 @@ def _measured(values: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np
 def remember(track: Track, seen: Series) -> None:
     """Move the track on to the end of each series."""
     tail = seen.at.take(seen.ends)[:, None] - _KEPT_TO_END
-    track.values.reshape(-1, KEPT)[seen.key] = seen.chain.take(tail)
-    track.at_ms.reshape(-1, KEPT)[seen.key] = seen.chain_ms.take(tail)
+    track.values[seen.column, :, seen.place] = seen.chain.take(tail)
+    track.at_ms[seen.column, :, seen.place] = seen.chain_ms.take(tail)
 
 
 def toggles(

@@ -3,6 +3,7 @@
 import json
 import zlib
 from dataclasses import dataclass, field, fields
+from enum import IntFlag
 from typing import Any, Final
 
 import numpy as np
@@ -11,10 +12,19 @@ from numpy.typing import NDArray
 from cloud.core.detect_rows import COLUMNS
 from water.rules import DEPTH
 
-VERSION: Final = 1
+VERSION: Final = 2
 SENSORS_PER_HUB_MAX: Final = 20_000
 KEPT: Final = DEPTH - 1  # instants remembered; the newest comes with the batch
 NEVER: Final = -1
+
+
+class Open(IntFlag):
+    """A bit for each cause that can be open. Append only: they are in snapshots."""
+
+    LOW = 1
+    HIGH = 2
+    STUCK = 4
+    SPIKE = 8
 
 
 def _never(sensors: int) -> NDArray[np.int64]:
@@ -25,11 +35,13 @@ def _never(sensors: int) -> NDArray[np.int64]:
 class Track:
     """The last instants of every series, and which causes are open.
 
+    Sensors come last in every shape, so that a column moves on as a few whole rows.
+
     Attributes:
         last_ms: int64, shape ``(sensors,)``: last instant evaluated, ``NEVER`` before the first.
-        values: float32, shape ``(sensors, COLUMNS, KEPT)``, oldest first, NaN where none.
+        values: float32, shape ``(COLUMNS, KEPT, sensors)``, oldest first, NaN where none.
         at_ms: int64, same shape: when.
-        opened: uint8, shape ``(sensors, COLUMNS)``: a bit for each open cause.
+        opened: uint8, shape ``(COLUMNS, sensors)``: a bit for each open cause.
     """
 
     last_ms: NDArray[np.int64]
@@ -40,25 +52,25 @@ class Track:
     @classmethod
     def fresh(cls, sensors: int) -> "Track":
         """Return a track that has seen nothing."""
-        shape = (sensors, COLUMNS, KEPT)
+        shape = (COLUMNS, KEPT, sensors)
         return cls(
             _never(sensors),
             np.full(shape, np.nan, np.float32),
             np.zeros(shape, np.int64),
-            np.zeros((sensors, COLUMNS), np.uint8),
+            np.zeros((COLUMNS, sensors), np.uint8),
         )
 
     def forget(self, places: NDArray[np.intp]) -> None:
         """Begin anew for these sensors."""
         self.last_ms[places] = NEVER
-        self.values[places] = np.nan
-        self.at_ms[places] = 0
-        self.opened[places] = 0
+        self.values[..., places] = np.nan
+        self.at_ms[..., places] = 0
+        self.opened[..., places] = 0
 
 
 @dataclass(slots=True, eq=False)
 class Standing:
-    """How long every probe has stood still, and how often it moves; int32 ``(sensors, COLUMNS)``.
+    """How long every probe has stood still, and how often it moves; int32 ``(COLUMNS, sensors)``.
 
     Attributes:
         run: Equal values up to and including the last.
@@ -73,7 +85,7 @@ class Standing:
     @classmethod
     def fresh(cls, sensors: int) -> "Standing":
         """Return the standing of probes never heard."""
-        return cls(*(np.zeros((sensors, COLUMNS), np.int32) for _ in range(3)))
+        return cls(*(np.zeros((COLUMNS, sensors), np.int32) for _ in range(3)))
 
 
 @dataclass(slots=True, eq=False)
@@ -96,12 +108,22 @@ class HubState:
         """Return the number of sensors."""
         return len(self.sensor_ids)
 
-    def admit(self, sensor_ids: NDArray[np.int64]) -> bool:
-        """Make room for sensors not seen before; return whether there were any. Idempotent."""
-        if len(self):
-            nearest = np.searchsorted(self.sensor_ids, sensor_ids).clip(max=len(self) - 1)
-            if (self.sensor_ids[nearest] == sensor_ids).all():
-                return False
+    def places(self, sensor_ids: NDArray[np.int64]) -> NDArray[np.intp] | None:
+        """Return where these sensors stand, shape as given; None if one has no place.
+
+        Args:
+            sensor_ids: Rising.
+        """
+        known, count = self.sensor_ids, len(sensor_ids)
+        first = int(np.searchsorted(known, sensor_ids[0]))
+        if np.array_equal(known[first : first + count], sensor_ids):  # as a hub reports them
+            return np.arange(first, first + count)
+        places = np.searchsorted(known, sensor_ids)
+        there = places[-1] < len(known) and np.array_equal(known[places], sensor_ids)
+        return places if there else None
+
+    def admit(self, sensor_ids: NDArray[np.int64]) -> None:
+        """Make room for sensors not seen before. Idempotent."""
         union = np.union1d(self.sensor_ids, sensor_ids)
         old = np.searchsorted(union, self.sensor_ids)
         for name, blank in (
@@ -112,15 +134,15 @@ class HubState:
             _scatter(getattr(self, name), blank, old)
             setattr(self, name, blank)
         self.sensor_ids = union
-        return True
 
     def to_bytes(self) -> bytes:
         """Return a snapshot. Only columns and sensors that hold something are written."""
-        columns = np.flatnonzero(~np.isnan(self.live.values[:, :, -1]).all(axis=0))
+        columns = np.flatnonzero(~np.isnan(self.live.values[:, -1]).all(axis=1))
         heard = np.flatnonzero(self.past.last_ms != NEVER)
+        everyone = np.arange(len(self))
         tracks = [
-            *(a for a in _cut(self.live, slice(None), columns)),
-            *(a for a in _cut(self.standing, slice(None), columns)),
+            *(a for a in _cut(self.live, everyone, columns)),
+            *(a for a in _cut(self.standing, everyone, columns)),
             *(a for a in _cut(self.past, heard, np.arange(COLUMNS))),
         ]
         head = json.dumps([len(self), columns.tolist(), heard.tolist()]).encode()
@@ -155,7 +177,7 @@ class HubState:
             (state.past, np.array(heard, np.intp), np.arange(COLUMNS)),
         ):
             for array in _arrays(part):
-                where = places if array.ndim == 1 else np.ix_(places, chosen)
+                where = _where(array, places, chosen)
                 array[where] = reader.read(array[where])
         return state
 
@@ -166,11 +188,22 @@ def _arrays(part: Track | Standing) -> list[NDArray[Any]]:
 
 def _scatter(old: Track | Standing, blank: Track | Standing, places: NDArray[np.intp]) -> None:
     for source, target in zip(_arrays(old), _arrays(blank), strict=True):
-        target[places] = source
+        target[..., places] = source
 
 
-def _cut(part: Track | Standing, places: Any, columns: NDArray[np.intp]) -> list[NDArray[Any]]:
-    return [a[places] if a.ndim == 1 else a[places][:, columns] for a in _arrays(part)]
+def _cut(
+    part: Track | Standing, places: NDArray[np.intp], columns: NDArray[np.intp]
+) -> list[NDArray[Any]]:
+    return [array[_where(array, places, columns)] for array in _arrays(part)]
+
+
+def _where(array: NDArray[Any], places: NDArray[np.intp], columns: NDArray[np.intp]) -> Any:
+    """Return the index of some sensors' part of some columns of one of the arrays."""
+    if array.ndim == 1:
+        return places
+    if array.ndim == 2:
+        return np.ix_(columns, places)
+    return np.ix_(columns, np.arange(KEPT), places)
 
 
 class _Reader:
