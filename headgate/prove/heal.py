@@ -1,6 +1,6 @@
 """When what was broken works again: decided from what the store shows, without I/O."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from headgate.prove.plan import Strike, Target
@@ -41,16 +41,16 @@ class Healing:
     heal_s: float | None
 
 
-def works_again(target: Target, hubs: Iterable[str], since_ms: int, seen: Seen) -> bool:
+def works_again(target: Target, hubs: Collection[str], since_ms: int, seen: Seen) -> bool:
     """Return whether the store shows that a target works again.
 
-    An agent: a batch of a life born since was stored. A link: a batch of its hub that the cloud
-    received since. Broker, ingest, PostgreSQL: the same of every hub. Detection: it committed.
-    Alerts: nothing found before then is unanswered.
+    An agent: a batch of a life born since was stored. Link, broker, ingest, PostgreSQL: a batch of
+    one of the hubs, received since, was stored; a hub may still be away for reasons of its own.
+    Detection: it committed. Alerts: nothing found before then is unanswered.
 
     Args:
         target: What was broken.
-        hubs: Those whose batches pass it.
+        hubs: Those whose batches pass it; of none, nothing can be seen, and that is enough.
         since_ms: When it was killed, or its link was good again; for ``ALERT`` when its process
             was back. Unix milliseconds.
         seen: What the store shows, asked after ``since_ms``.
@@ -59,9 +59,9 @@ def works_again(target: Target, hubs: Iterable[str], since_ms: int, seen: Seen) 
         return False
     match target:
         case Target.AGENT:
-            return all(seen.born_ms.get(hub, 0) > since_ms for hub in hubs)
+            return _any_since(seen.born_ms, hubs, since_ms)
         case Target.LINK | Target.BROKER | Target.INGEST | Target.POSTGRES:
-            return all(seen.received_ms.get(hub, 0) > since_ms for hub in hubs)
+            return _any_since(seen.received_ms, hubs, since_ms)
         case Target.DETECT:
             return (seen.evaluated_ms or 0) > since_ms
         case Target.ALERT:
@@ -72,3 +72,7 @@ def worst_heal_s(healings: Iterable[Healing]) -> float | None:
     """Return the longest healing, None if nothing healed."""
     healed = [healing.heal_s for healing in healings if healing.heal_s is not None]
     return max(healed, default=None)
+
+
+def _any_since(times_ms: Mapping[str, int], hubs: Collection[str], since_ms: int) -> bool:
+    return not hubs or any(times_ms.get(hub, 0) > since_ms for hub in hubs)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import zlib
 from collections.abc import Callable, Sequence
 
 from headgate.prove.heal import Healing, works_again
@@ -92,10 +93,18 @@ class Striker:
         return (self._witness.seen.at_ms - good_ms) / 1_000
 
     async def _seen_again(self, strike: Strike, since_ms: int) -> None:
-        one = strike.target in (Target.AGENT, Target.LINK)
-        hubs = [hub.name for hub in ([self._hubs[strike.victim]] if one else self._hubs)]
+        hubs = self._affected(strike)
         while not works_again(strike.target, hubs, since_ms, await self._witness.news()):
             pass
+
+    def _affected(self, strike: Strike) -> list[str]:
+        match strike.target:
+            case Target.AGENT | Target.LINK:
+                return [self._hubs[strike.victim].name]
+            case Target.INGEST:
+                return [hub.name for hub in self._hubs if _worker(hub) == strike.victim]
+            case _:
+                return [hub.name for hub in self._hubs]
 
     def _name(self, strike: Strike) -> str:
         match strike.target:
@@ -112,6 +121,11 @@ class Striker:
 
     def _say(self, what: str) -> None:
         self._tell(f"{time.monotonic() - self._began:6.1f} s  {what}")
+
+
+def _worker(hub: Hub) -> int:
+    """Return which ingest worker a hub's batches go to where workers share the hubs out."""
+    return zlib.crc32(hub.name.encode()) % INGEST_WORKERS
 
 
 def _worsen(way: Link, fault: Fault) -> None:
