@@ -17,7 +17,7 @@ from edge_agent.core.clock import HubClock, Now
 from edge_agent.core.intake import Decision, Intake, Readings, Rules
 from edge_agent.core.memory import Fate
 from edge_agent.core.rows import NONE, Rows, joined
-from edge_agent.ports import Change, IntakeStore
+from edge_agent.ports import Change, IntakeStore, SpoolFaultError
 from water.bands import Bands
 from water.screening import Plausible, out_of_band
 from wire.ids import BatchKey, SensorId, UnixMs
@@ -195,6 +195,9 @@ class Collector:
             SpoolFaultError: See ``recover``.
             SpoolFullError: No room. Everything stays buffered; commit again later.
         """
+        if not self._store.whole:
+            # The way up may meet a fault while nothing is there to be written: only we reopen.
+            raise SpoolFaultError("the spool met a fault")
         self._set(self._clock.look(now))
         if self._stepped:
             self._intake.suspect()
@@ -242,7 +245,10 @@ class Collector:
             undated = _Undated(rows.take(timeless).take(admitted), due_ms)
             rows, places, stamped = rows.take(~timeless), places[~timeless], stamped[~timeless]
         elif offset_ms is not None and timeless.any():
+            # Once offered, a date never moves, though the spool may fail and the clock be set.
             offsets = [offset_ms if then is None else then for *_, then in messages]
+            fixed = zip(messages, offsets, strict=True)
+            messages[:] = [(message, came, then) for (message, came, _), then in fixed]
             at_ms = (came_ms + np.repeat(offsets, sizes))[timeless]
             again = self._buffer.again
             rows.observed_at_ms[timeless] = self._intake.stamp(places[timeless], at_ms, again)

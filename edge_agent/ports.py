@@ -212,6 +212,11 @@ class Change:
 class IntakeStore(Protocol):
     """Readings before they are batches, on the same disk and in the same transactions."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether no fault has been met since it was opened, whoever met it."""
+        ...
+
     def load(self) -> Kept:
         """Return what the last commits left."""
         ...

@@ -98,6 +98,11 @@ class SqliteSpool:
         """See ``BatchStore``."""
         return self._epoch
 
+    @property
+    def whole(self) -> bool:
+        """See ``IntakeStore``."""
+        return self._database.whole
+
     def close(self) -> None:
         """Close the file and let the data directory go."""
         self._database.close()
