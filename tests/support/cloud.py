@@ -213,7 +213,8 @@ class MemoryTransaction:
     ) -> None:
         await self._store.pause()
         for (instant, _), batch, why in zip(_rows(rows), rows.batch.tolist(), reasons, strict=True):
-            assert (instant, keys[batch]) not in self._store.tables.refused
+            if (instant, keys[batch]) in self._store.tables.refused:
+                raise InfrastructureError("another worker was faster")
             self._mine.refused[instant, keys[batch]] = why
 
     async def add_conflicts(self, rows: Rows, keys: Sequence[BatchKey]) -> None:

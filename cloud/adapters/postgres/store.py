@@ -18,6 +18,7 @@ from cloud.core.arrivals import DeadLetter, Life, Parcel
 from cloud.core.ledger import Entry
 from cloud.core.rows import Rows
 from wire.batch import Batch, Tombstone
+from wire.errors import InfrastructureError
 from wire.ids import BatchKey, HubId, Region, SensorId, UnixMs
 from wire.metric import METRICS
 
@@ -157,21 +158,30 @@ class PostgresTransaction:
         self, rows: Rows, reasons: Sequence[str], keys: Sequence[BatchKey]
     ) -> None:
         """See ``Transaction``."""
-        await self._connection.copy_records_to_table(
+        await self._keep(
             "refused_readings",
-            columns=(*_KEY, "sensor_id", "timestamp", *_MARKS, "reason"),
-            records=[
-                (*kept, reason) for kept, reason in zip(_kept(rows, keys), reasons, strict=True)
-            ],
+            (*_KEY, "sensor_id", "timestamp", *_MARKS, "reason"),
+            [(*kept, reason) for kept, reason in zip(_kept(rows, keys), reasons, strict=True)],
         )
 
     async def add_conflicts(self, rows: Rows, keys: Sequence[BatchKey]) -> None:
         """See ``Transaction``."""
-        await self._connection.copy_records_to_table(
-            "reading_conflicts",
-            columns=(*_KEY, "sensor_id", "timestamp", *_MARKS),
-            records=_kept(rows, keys),
+        await self._keep(
+            "reading_conflicts", (*_KEY, "sensor_id", "timestamp", *_MARKS), _kept(rows, keys)
         )
+
+    async def _keep(
+        self, table: str, columns: Sequence[str], records: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Put rows aside, each under the key of its batch.
+
+        Raises:
+            InfrastructureError: Another worker has settled one of these batches meanwhile.
+        """
+        try:
+            await self._connection.copy_records_to_table(table, columns=columns, records=records)
+        except asyncpg.UniqueViolationError as exc:
+            raise InfrastructureError(f"database: {table}: another worker was faster") from exc
 
     async def _copy(self, table: str, rows: Rows) -> None:
         await self._connection.copy_to_table(
