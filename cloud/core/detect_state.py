@@ -136,7 +136,10 @@ class HubState:
         self.sensor_ids = union
 
     def to_bytes(self) -> bytes:
-        """Return a snapshot. Only columns and sensors that hold something are written."""
+        """Return a snapshot. Only columns and sensors that hold something are written.
+
+        Measured values shrink by a fifth for ten times the work, so they go as they are.
+        """
         columns = np.flatnonzero(~np.isnan(self.live.values[:, -1]).all(axis=1))
         heard = np.flatnonzero(self.past.last_ms != NEVER)
         everyone = np.arange(len(self))
@@ -146,9 +149,11 @@ class HubState:
             *(a for a in _cut(self.past, heard, np.arange(COLUMNS))),
         ]
         head = json.dumps([len(self), columns.tolist(), heard.tolist()]).encode()
-        body = b"".join(array.tobytes() for array in (self.sensor_ids, *tracks))
-        packed = zlib.compress(len(head).to_bytes(4, "little") + head + body, 1)
-        return bytes([VERSION]) + packed
+        arrays = (self.sensor_ids, *tracks)
+        plain = b"".join(array.tobytes() for array in arrays if array.dtype == np.float32)
+        rest = b"".join(array.tobytes() for array in arrays if array.dtype != np.float32)
+        packed = zlib.compress(len(head).to_bytes(4, "little") + head + rest, 1)
+        return bytes([VERSION]) + len(plain).to_bytes(4, "little") + plain + packed
 
     @classmethod
     def from_bytes(cls, snapshot: bytes) -> "HubState":
@@ -160,14 +165,15 @@ class HubState:
         if snapshot[:1] != bytes([VERSION]):
             raise ValueError("another version's snapshot")
         try:
-            raw = zlib.decompress(snapshot[1:])
+            plain = 5 + int.from_bytes(snapshot[1:5], "little")
+            raw = zlib.decompress(snapshot[plain:])
             size = int.from_bytes(raw[:4], "little")
             sensors, columns, heard = json.loads(raw[4 : 4 + size])
         except zlib.error as exc:
             raise ValueError("a damaged snapshot") from exc
         if sensors > SENSORS_PER_HUB_MAX:
             raise ValueError("a snapshot of too many sensors")
-        reader = _Reader(raw, 4 + size)
+        reader = _Reader(snapshot[5:plain], raw[4 + size :])
         state = cls()
         state.admit(reader.read(np.zeros(sensors, np.int64)))
         used = np.array(columns, np.intp)
@@ -207,11 +213,14 @@ def _where(array: NDArray[Any], places: NDArray[np.intp], columns: NDArray[np.in
 
 
 class _Reader:
-    def __init__(self, raw: bytes, at: int) -> None:
-        self._raw, self._at = raw, at
+    """Takes arrays off the front: floats from one part, all else from another."""
+
+    def __init__(self, plain: bytes, rest: bytes) -> None:
+        self._parts = {True: plain, False: rest}
+        self._at = {True: 0, False: 0}
 
     def read(self, like: NDArray[Any]) -> NDArray[Any]:
-        count = like.size
-        found = np.frombuffer(self._raw, like.dtype, count, self._at).reshape(like.shape)
-        self._at += count * like.dtype.itemsize
-        return found
+        which = like.dtype == np.float32
+        found = np.frombuffer(self._parts[which], like.dtype, like.size, self._at[which])
+        self._at[which] += found.nbytes
+        return found.reshape(like.shape)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from cloud.core.arrivals import Arrivals, Life, Unreadable
 from cloud.core.ledger import Entry, Verdict
 from cloud.core.rows import Rows
-from wire.batch import Batch, Tombstone
+from wire.batch import Batch, Kind, Tombstone
 
 
 @dataclass(slots=True)
@@ -15,6 +15,7 @@ class Outcome:
 
     Attributes:
         rows: Routine rows stored.
+        bytes: What the routine batches that carried them weighed on the wire.
         evidence: Evidence rows stored.
         batches: Batches settled, by fate: ``stored``, ``refused``, ``tombstones``, ``duplicates``,
             ``reused``, ``left``, and those without a fate: ``damaged``, ``malformed``,
@@ -29,6 +30,7 @@ class Outcome:
     """
 
     rows: int = 0
+    bytes: int = 0
     evidence: int = 0
     batches: Counter[str] = field(default_factory=Counter)
     refused_rows: Counter[str] = field(default_factory=Counter)
@@ -45,12 +47,14 @@ def counted(arrivals: Arrivals, verdict: Verdict, rebuilt: int) -> Outcome:
     batches = Counter(arrivals.counts)
     batches["duplicates"] += len(verdict.known)
     batches["left"] += len(verdict.left)
+    weight = 0
     for parcel in verdict.new:
         match parcel.content:
             case Batch():
                 batches["stored"] += 1
+                weight += len(parcel.body) if parcel.seal.kind is Kind.ROUTINE else 0
             case Tombstone():
                 batches["tombstones"] += 1
             case Unreadable():
                 batches["refused"] += 1
-    return Outcome(batches=batches, rebuilt=rebuilt)
+    return Outcome(bytes=weight, batches=batches, rebuilt=rebuilt)

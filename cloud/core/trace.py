@@ -79,7 +79,8 @@ def judge(facts: Facts, first: datetime) -> tuple[Verdict, str]:
     if facts.sensor is None:
         return Verdict.UNKNOWN_SENSOR, "no hub ever spoke for this sensor"
     if facts.tombstones:
-        return Verdict.SHED, "its hub gave up readings of that time on purpose"
+        reason = facts.tombstones[0]["reason"]
+        return Verdict.SHED, f"its hub gave up readings of that time on purpose: {reason}"
     return _absent(facts)
 
 

@@ -85,13 +85,13 @@ class Hub:
             self.hub_id,
             self.version,
             self.detector.state.to_bytes(),
-            self._news(),
+            self.news(),
             tuple(self.found),
         )
 
     def committed(self, version: Version) -> Iterator[Evaluated]:
         """Take note of the commit of ``advance``; yield what may now be acknowledged."""
-        for epoch, added in self._news().items():
+        for epoch, added in self.news().items():
             self.evaluated[epoch] = ranges.union(self.evaluated.get(epoch, ranges.EMPTY), added)
         self.version = version
         settled = tuple(self.waiting.values())
@@ -110,7 +110,8 @@ class Hub:
             else:
                 self.evaluate(batch, now_ms)
 
-    def _news(self) -> dict[Epoch, Ranges]:
+    def news(self) -> dict[Epoch, Ranges]:
+        """Return what has been evaluated since the last commit, by epoch."""
         numbers: dict[Epoch, list[int]] = {epoch: [] for epoch in self.passed}
         for key in self.waiting:
             numbers.setdefault(key.epoch, []).append(key.sequence)

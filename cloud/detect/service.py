@@ -19,13 +19,16 @@ from cloud.detect import gauges
 from cloud.detect.hub import Evaluated, Hub
 from cloud.detect.ports import DetectStore, Wakes
 from cloud.ports import Delivery
+from wire import ranges
 from wire.batch import Batch
 from wire.clock import Clock
 from wire.errors import InfrastructureError, PeerError
-from wire.ids import HubId
+from wire.ids import Epoch, HubId
+from wire.ranges import Ranges
 from wire.topics import Channel, Lane, parse
 
 COMMIT_AFTER_MS: Final = 1_000  # a hub whose water is fine is committed so often
+HUBS_PER_COMMIT_MAX: Final = 16  # what is urgent waits for no more routine commits than these
 WAITING_MAX: Final = 256  # batches of a hub that may wait for one commit
 HUBS_MAX: Final = 10_000
 ATTEMPTS: Final = 4
@@ -68,16 +71,21 @@ class Detect:
                 await self._take(delivery, parcel)
         await self.commit([hub for hub in self._hubs.values() if hub.urgent])
 
-    async def settle(self) -> None:
-        """Commit every hub that has waited long enough."""
+    async def settle(self) -> bool:
+        """Commit hubs that have waited long enough; return whether there may be more of them."""
         now_ms = self._clock.steady_ms()
-        await self.commit(
-            [
-                hub
-                for hub in self._hubs.values()
-                if hub.urgent or (hub.waiting and now_ms - hub.since_ms >= COMMIT_AFTER_MS)
-            ]
-        )
+        ripe = [
+            hub
+            for hub in self._hubs.values()
+            if hub.urgent or (hub.waiting and now_ms - hub.since_ms >= COMMIT_AFTER_MS)
+        ]
+        await self.commit(ripe[:HUBS_PER_COMMIT_MAX])
+        return len(ripe) > HUBS_PER_COMMIT_MAX
+
+    def waiting(self, hub_id: HubId, epoch: Epoch) -> Ranges:
+        """Return which sequences of an epoch are evaluated and wait for their commit."""
+        hub = self._hubs.get(hub_id)
+        return ranges.EMPTY if hub is None else hub.news().get(epoch, ranges.EMPTY)
 
     async def commit(self, hubs: Collection[Hub]) -> None:
         """Commit what these hubs have waiting, acknowledge it, and wake the alert stage."""

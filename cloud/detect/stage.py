@@ -1,4 +1,8 @@
-"""Detect as a process runs it: one reader, one ticker, never both inside ``Detect`` at once."""
+"""Detect as a process runs it: readers and a ticker, never two inside ``Detect`` at once.
+
+Turns are short and taken in the order they were asked for, so a reader of urgent batches never
+waits for more than one slice of routine ones, however many of those there are.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,6 +18,7 @@ from wire.clock import Clock
 from wire.errors import InfrastructureError
 
 TICK_MS: Final = 200
+SLICE: Final = 4  # deliveries evaluated before others, and the connections, have their turn
 _RETRY_MS: Final = 200
 _RETRY_MS_MAX: Final = 5_000
 
@@ -37,13 +42,17 @@ class Stage:
             InfrastructureError: The broker is gone.
         """
         async for deliveries in inbox.deliveries():
-            await self._until_done("take", partial(self._detect.take, deliveries))
+            for first in range(0, len(deliveries), SLICE):
+                some = deliveries[first : first + SLICE]
+                await self._until_done("take", partial(self._detect.take, some))
+                await asyncio.sleep(0)
 
     async def tick(self) -> None:
         """Commit what has waited, sweep and refresh the bands, until cancelled."""
         swept_at_ms = self._clock.steady_ms() - SWEEP_EVERY_MS
         while True:
-            await self._until_done("settle", self._detect.settle)
+            while await self._until_done("settle", self._detect.settle):
+                await self._clock.sleep_ms(1)
             if self._clock.steady_ms() - swept_at_ms >= SWEEP_EVERY_MS:
                 await self._until_done("refresh", self._detect.refresh)
                 swept_at_ms = self._clock.steady_ms()

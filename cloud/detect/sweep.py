@@ -29,23 +29,26 @@ class Sweep:
         """
         left = BATCHES_PER_SWEEP_MAX
         for due in await self._store.due():
-            if self._detect.owns(due.hub_id):
-                left -= await self._heal(due, left)
+            unknown = ranges.minus(due.sequences, self._detect.waiting(due.hub_id, due.epoch))
+            if unknown and self._detect.owns(due.hub_id):
+                left -= await self._heal(Due(due.hub_id, due.epoch, unknown), left)
             if left <= 0:
                 return True
         return False
 
     async def _heal(self, due: Due, limit: int) -> int:
-        hub = await self._detect.hub(due.hub_id)
         logged = await self._store.logged(due, limit)
+        # What no log remembers any more, or never did: there is nothing to read again.
+        known = ranges.from_numbers(batch.key.sequence for batch in logged)
+        unlogged = ranges.minus(due.sequences, known) if len(logged) < limit else ranges.EMPTY
+        if not unlogged and not any(batch.overdue for batch in logged):
+            return 0
+        hub = await self._detect.hub(due.hub_id)
         swept = 0
         for batch in logged:
             swept += await self._evaluate(hub, batch)
-        if len(logged) < limit:
-            # What no log remembers any more, or never did: there is nothing to read again.
-            known = ranges.from_numbers(batch.key.sequence for batch in logged)
-            if unlogged := ranges.minus(due.sequences, known):
-                hub.pass_over(due.epoch, unlogged)
+        if unlogged:
+            hub.pass_over(due.epoch, unlogged)
         await self._detect.commit([hub])
         gauges.SWEPT.inc(swept)
         return swept

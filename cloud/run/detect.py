@@ -18,7 +18,6 @@ from wire.errors import InfrastructureError
 from wire.topics import Channel, Lane
 
 RECONNECT_MS: Final = 500
-_FILTERS: Final = (topics.every_hub(Channel.URGENT), topics.every_hub(Channel.BATCH))
 _log = structlog.get_logger(__name__)
 
 
@@ -51,21 +50,34 @@ async def run_detect(settings: StageSettings) -> None:
         await detect.refresh()
         async with asyncio.TaskGroup() as group:
             group.create_task(stage.tick(), name="tick")
-            group.create_task(_read(settings, stage, line, clock), name="read")
+            # What is urgent has a connection of its own: nothing routine stands before it.
+            for number, channel in enumerate((Channel.BATCH, Channel.URGENT)):
+                worker = number * settings.share.count + settings.share.index
+                reading = _read(settings, stage, line, clock, channel, f"detect-{worker}")
+                group.create_task(reading, name=f"read {channel}")
 
 
-async def _read(settings: StageSettings, stage: Stage, line: Line, clock: SystemClock) -> None:
+async def _read(
+    settings: StageSettings,
+    stage: Stage,
+    line: Line,
+    clock: SystemClock,
+    channel: Channel,
+    client_id: str,
+) -> None:
     broker = Broker.read(settings.broker_url, settings.broker_token_file)
-    client_id = f"detect-{settings.share.index}"
+    filters = (topics.every_hub(channel),)
     keeps = owned_by(settings.share.owns)
     while True:
         try:
-            async with connected(broker, client_id, _FILTERS, clock, keeps=keeps) as mqtt:
-                line.broker = mqtt
+            async with connected(broker, client_id, filters, clock, keeps=keeps) as mqtt:
+                if channel is Channel.URGENT:
+                    line.broker = mqtt
                 _log.info("connected", client_id=client_id)
                 await stage.read(mqtt)
         except InfrastructureError as exc:
             _log.warning("broker away", why=str(exc))
         finally:
-            line.broker = None
+            if channel is Channel.URGENT:
+                line.broker = None
         await clock.sleep_ms(RECONNECT_MS)

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cloud.core.detect import Detector
-from cloud.core.detect_bands import BandBook
+from cloud.core.detect_bands import DEFAULT, BandBook, StoredBand
 from cloud.core.detect_calm import Groups, move_on
 from cloud.core.detect_rows import REFUSED, Rows, as_rows
 from cloud.core.detect_series import remember, series, stand
 from cloud.core.detect_state import HubState, Track
 from tests.support.builders import NOON
-from tests.support.detect import judged
+from tests.support.detect import judged, ph_rows
 from water import rules
+from water.bands import BandRow
 from water.finding import Cause
 from wire.ids import UnixMs
 from wire.metric import METRICS, Metric
@@ -194,3 +195,26 @@ def test_a_snapshot_is_the_state() -> None:
     for name, array in arrays(detector.state).items():
         assert np.array_equal(arrays(again)[name], array, equal_nan=True), name
     assert isinstance(again.past, Track)
+
+
+@pytest.mark.parametrize("rows_a_batch", [1, 7, 59, 60, 61])
+def test_a_stuck_probe_is_found_at_the_same_instant_however_batches_are_cut(
+    rows_a_batch: int,
+) -> None:
+    trembling = 7 + 0.001 * (np.arange(100) % 7)
+    values = np.concatenate([trembling, np.full(200, 7.003), trembling])
+    cuts = range(0, len(values), rows_a_batch)
+    parts = [ph_rows(values[at : at + rows_a_batch], start=at) for at in cuts]
+    found = judged(*parts)
+    assert len(found) == 2
+    assert found == judged(ph_rows(values))
+
+
+def test_what_is_open_is_over_by_new_bands_as_soon_as_they_say_so() -> None:
+    wider = StoredBand(BandRow(Metric.PH, 6.5, 9.5, 0.05, 2, "EU", "98/83/EC"))
+    others = [band for band in DEFAULT if band.row.metric is not Metric.PH]
+    detector = Detector(HubState(), BandBook())
+    assert len(detector.evaluate(ph_rows([9.0, 9.0, 9.0]), UnixMs(NOON))) == 1
+    detector.judge_by(BandBook([*others, wider]))
+    [found] = detector.evaluate(ph_rows([9.6], start=3), UnixMs(NOON))
+    assert (found.cause, found.ended) == (Cause.HIGH, True)
