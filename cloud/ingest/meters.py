@@ -29,6 +29,7 @@ class Meters:
             return Histogram(f"headgate_ingest_{name}", what, buckets=buckets, registry=registry)
 
         self._rows = counter("rows", "Rows stored", "kind")
+        self._bytes = counter("bytes", "Bytes on the wire of the routine batches stored")
         self._batches = counter("batches", "Batches by fate", "fate")
         self._refused = counter("refused_rows", "Rows refused", "reason")
         self._duplicates = counter("duplicate_rows", "Rows that said again what was stored")
@@ -47,6 +48,7 @@ class Meters:
         """Count a committed flush."""
         self._rows.labels("routine").inc(done.rows)
         self._rows.labels("evidence").inc(done.evidence)
+        self._bytes.inc(done.bytes)
         for fate, batches in done.batches.items():
             self._batches.labels(fate).inc(max(batches, 0))
         for reason, rows in done.refused_rows.items():

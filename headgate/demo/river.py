@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import tempfile
 import time
@@ -28,6 +29,7 @@ _FOR_EVER_S: Final = 1e6
 _EVERY_S: Final = 0.25
 _LAST_ALERTS_S: Final = 1.0  # they follow the last readings
 _DRAIN_WITHIN_S: Final = 60.0
+_ASK_WITHIN_S: Final = 10.0
 
 Account = dict[str, Any]
 
@@ -191,4 +193,21 @@ async def _account(stack: Stack, watch: Watch, ledger: Path) -> Account:
     if not lines:
         raise StackError("the oracle gave no verdict", hint="its error is above")
     verdict: Account = json.loads(lines[-1])
-    return verdict | {"alert_latency_ms": watch.latency()}
+    weight = await _bytes_stored(stack) / max(1, verdict["readings_stored"])
+    return verdict | {
+        "bytes_per_reading": round(weight, 2),
+        "alert_latency_ms": watch.latency(),
+    }
+
+
+async def _bytes_stored(stack: Stack) -> float:
+    """Return what the stored batches weighed between hub and cloud, as ingest counted."""
+    async with asyncio.timeout(_ASK_WITHIN_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", stack.ports.api)
+        try:
+            writer.write(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            text = (await reader.read()).decode()
+        finally:
+            writer.close()
+    found = re.search(r"^headgate_ingest_bytes_total (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0

@@ -27,11 +27,11 @@ def _river(watch: Watch, elapsed_s: float) -> Panel:
 
 
 def _alerts(watch: Watch) -> Panel:
-    table = Table(expand=True, show_edge=False, pad_edge=False)
+    table = Table(expand=True, box=None, pad_edge=False)
     table.add_column("", width=1)
     table.add_column("sensor", width=7)
     table.add_column("why", ratio=1)
-    table.add_column("hop by hop, ms", width=44)
+    table.add_column("hop by hop, ms", width=40, no_wrap=True)
     for alert in watch.alerts:
         fault = alert["kind"] == "sensor_fault"
         mark = Text("△", "yellow") if fault else Text("◆", "red")
@@ -44,19 +44,15 @@ def _alerts(watch: Watch) -> Panel:
 
 
 def _sentence(alert: dict[str, Any]) -> str:
-    explanation = alert["explanation"]
-    return str(explanation.get("sentence") or explanation.get("text") or alert["cause"])
+    return str(alert["explanation"]["sentence"])
 
 
 def _hops(alert: dict[str, Any]) -> str:
-    names = {"received": "cloud", "found": "found", "opened": "alert", "stored": "stored"}
-    known = {
-        names[hop]: took
-        for name, took in alert["latency_ms"].items()
-        if (hop := name.removeprefix("observed_to_")) in names
-    }
+    """Return when the completing reading was where, counted from its observation."""
+    at = alert["explanation"]["hops_ms"]
+    names = {"received": "in the cloud", "found": "found", "alerted": "alert"}
     return "  ".join(
-        f"{hop} +{took:.0f}" for hop, took in sorted(known.items(), key=lambda x: x[1])
+        f"{name} +{at[hop] - at['observed']:.0f}" for hop, name in names.items() if at.get(hop)
     )
 
 
