@@ -123,7 +123,7 @@ async def test_a_worker_that_dies_between_statements_leaves_all_or_nothing(
     async with postgres_server.migrated() as url, pool(url) as opened:
         store, clock = TablesDetect(opened), HandClock()
         detect = Detect(store, Woken(), clock, lambda _: True)
-        for dies_at in range(1, 7):  # unsettled, alerts, open, settle, tell, commit
+        for dies_at in range(1, 5):  # unsettled, alerts, write, commit
             sensor = 1000 + dies_at
             breach, end = [HIGH, HIGH, GOOD, GOOD], 2 * dies_at
             await detect.take([lent(ph_batch(end, breach, sensor=sensor))])

@@ -17,6 +17,7 @@ from wire.ids import SensorId, UnixMs
 _SQL: Final = statements(__file__)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
+_ROW: Final = 13  # columns of a new alert
 
 
 class AlertTables:
@@ -30,10 +31,15 @@ class AlertTables:
     async def transaction(self) -> AsyncIterator["_Transaction"]:
         """See ``AlertStore``."""
         with translated():
-            async with self._pool.acquire() as connection, connection.transaction():
-                await connection.execute(_SQL["patience"])
-                await connection.execute(_SQL["alone"])
-                yield _Transaction(connection)
+            async with self._pool.acquire() as connection:
+                try:
+                    await connection.execute(_SQL["begin_alone"])
+                    yield _Transaction(connection)
+                    await connection.execute("commit")
+                except BaseException:
+                    if not connection.is_closed():
+                        await connection.execute("rollback")
+                    raise
 
 
 class _Transaction:
@@ -59,13 +65,10 @@ class _Transaction:
         if old:
             columns = zip(*(_change(alert) for alert in old), strict=True)
             await self.connection.execute(_SQL["change"], *map(list, columns))
-        told = [_word(alert.alert_id, alert, "changed") for alert in old]
-        for alert in decision.alerts:
-            if alert.alert_id is None:
-                alert_id = await self.connection.fetchval(_SQL["open"], *_row(alert))
-                told.append(_word(alert_id, alert, "opened"))
-        await self.connection.execute(_SQL["settle"], [each.finding_id for each in findings])
-        await self.connection.execute(_SQL["tell"], told)
+        new = [_row(alert) for alert in decision.alerts if alert.alert_id is None]
+        opened = [[row[column] for row in new] for column in range(_ROW)]
+        settled = [each.finding_id for each in findings]
+        await self.connection.execute(_SQL["write"], *opened, settled, [*map(_word, old)])
 
 
 def _unsettled(row: asyncpg.Record) -> Unsettled:
@@ -129,13 +132,11 @@ def _row(alert: Alert) -> tuple[Any, ...]:
     )
 
 
-def _word(alert_id: int | None, alert: Alert, change: str) -> str:
-    if alert.resolved_observed_at_ms is not None:
-        change = "resolved"
+def _word(alert: Alert) -> str:
     return json.dumps(
         {
-            "alert_id": alert_id,
-            "change": change,
+            "alert_id": alert.alert_id,
+            "change": "changed" if alert.resolved_observed_at_ms is None else "resolved",
             "kind": alert.kind,
             "severity": alert.severity,
             "historical": alert.historical,

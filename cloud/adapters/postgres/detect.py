@@ -74,20 +74,18 @@ class DetectTables:
     async def commit(self, advances: Sequence[Advance]) -> Committed | Superseded:
         """See ``DetectStore``."""
         ordered = sorted(advances, key=lambda advance: advance.hub_id)
+        found = any(advance.found for advance in advances)
         with translated():
             async with self._pool.acquire() as connection:
-                transaction = connection.transaction()
-                await transaction.start()
                 try:
+                    await connection.execute(_SQL["begin" if found else "begin_calm"])
                     outcome = await _commit(connection, ordered)
+                    done = isinstance(outcome, Committed)
+                    await connection.execute("commit" if done else "rollback")
                 except BaseException:
                     if not connection.is_closed():
-                        await transaction.rollback()
+                        await connection.execute("rollback")
                     raise
-                if isinstance(outcome, Superseded):
-                    await transaction.rollback()
-                else:
-                    await transaction.commit()
                 return outcome
 
     async def due(self) -> Sequence[Due]:

@@ -1,5 +1,13 @@
 -- What detection keeps and reads again.
 
+-- name: begin
+begin isolation level read committed;
+
+-- name: begin_calm
+-- Nothing was found: a crash of the server may undo this commit, and the sweep evaluates it again.
+begin isolation level read committed;
+set local synchronous_commit = off;
+
 -- name: bands
 select site_id, metric, low, high, dead_band, severity, jurisdiction, source, verified, version
 from bands;
