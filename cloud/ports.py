@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cloud.core.arrivals import DeadLetter, Lent, Life, Parcel
 from cloud.core.ledger import Entry
 from cloud.core.rows import Rows
+from wire.batch import Tombstone
 from wire.ids import BatchKey, HubId, Region, SensorId, UnixMs
 from wire.topics import Lane
 
@@ -111,6 +112,10 @@ class Transaction(Protocol):
 
     async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Keep messages no retry can help; one that is kept already counts another attempt."""
+        ...
+
+    async def add_sheds(self, tombstones: Sequence[Tombstone]) -> None:
+        """Keep what hubs say they lost, each under the tombstone's key; one kept already stays."""
         ...
 
     async def lock(self, lives: Mapping[Life, Region]) -> dict[Life, Entry]:

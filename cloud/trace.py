@@ -52,7 +52,7 @@ def as_object(sensor_id: SensorId, first: datetime, facts: Facts) -> dict[str, A
         "reading": None if facts.row is None else as_latest(facts.row),
         "evidence": facts.evidence,
         "batches": [_batch(batch) for batch in facts.carriers if facts.row is not None],
-        "tombstones": [_batch(batch) for batch in facts.tombstones],
+        "tombstones": [_batch(lost) | {"reason": lost["reason"]} for lost in facts.tombstones],
         "refused": [_fate(row, "refused_at") for row in facts.refused],
         "conflicts": [_fate(row, "found_at") for row in facts.conflicts],
         "findings": [_finding(row) for row in facts.findings],
@@ -103,7 +103,9 @@ def _way(trace: dict[str, Any]) -> Iterator[str]:
 def _refusals(trace: dict[str, Any]) -> Iterator[str]:
     """Yield what keeps, or may keep, the reading out of the store."""
     for tomb in trace["tombstones"]:
-        yield _hop("shed", tomb["stored_at"], f"{_key(tomb)}, {tomb['rows']} rows")
+        yield _hop(
+            "shed", tomb["stored_at"], f"{_key(tomb)}, {tomb['rows']} rows: {tomb['reason']}"
+        )
     for row in trace["refused"]:
         yield _hop("refused", row["at"], f"{_key(row)}: {row['reason']}")
     for row in trace["conflicts"]:

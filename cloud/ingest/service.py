@@ -21,7 +21,7 @@ from cloud.ingest.cargo import Cargo, pack
 from cloud.ingest.census import Census
 from cloud.ingest.load import Loader, keep_letters
 from cloud.ports import Store, Transaction
-from wire.batch import Kind
+from wire.batch import Kind, Tombstone
 from wire.clock import Clock
 from wire.errors import InfrastructureError
 from wire.ids import HubId, Region, UnixMs
@@ -115,6 +115,9 @@ class Ingest:
         if not await self._loader.load(transaction, flush.routine, flush.evidence, done):
             return False
         await keep_letters(transaction, flush.arrivals, verdict, done)
+        lost = [each.content for each in verdict.new if isinstance(each.content, Tombstone)]
+        if lost:
+            await transaction.add_sheds(lost)
         if verdict.new:
             await transaction.add_log(verdict.new)
         return True

@@ -81,7 +81,16 @@ async def test_what_the_hub_shed_is_told_so(database_url: str) -> None:
         await add_sensor(database, 5)
         span = (NOON - timedelta(minutes=5), NOON + timedelta(minutes=5))
         await add_batch(database, 4, lane=2, observed=span)
-        assert (await traced(database_url, 5))["verdict"] == "shed"
+        await database.execute(
+            "insert into sheds values ('hub-1', 7, 4, 6, 0, 9, $1, $2, 30, 'spool at its cap')",
+            *span,
+        )
+        trace = await traced(database_url, 5)
+        assert trace["verdict"] == "shed"
+        assert trace["why"].endswith("on purpose: spool at its cap")
+        assert [(lost["rows"], lost["reason"]) for lost in trace["tombstones"]] == [
+            (30, "spool at its cap")
+        ]
 
 
 async def test_a_reading_that_may_be_in_a_missing_batch_is_missing(database_url: str) -> None:

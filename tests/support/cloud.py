@@ -20,16 +20,18 @@ from cloud.core.arrivals import DeadLetter, Life, Parcel
 from cloud.core.ledger import Entry
 from cloud.core.rows import Rows
 from tests.support.builders import NOON, NORTH
-from wire.batch import Batch
+from wire.batch import Batch, Tombstone
 from wire.codec import encode
 from wire.errors import InfrastructureError
-from wire.ids import BatchKey, HubId, Region, SensorId, UnixMs
+from wire.ids import BatchKey, Epoch, HubId, Region, SensorId, UnixMs
 from wire.metric import METRICS
 from wire.topics import Channel, topic
 
 Pause: TypeAlias = Callable[[], Awaitable[None]]
 Instant: TypeAlias = tuple[int, int]
 Row: TypeAlias = tuple[tuple[float | None, ...], int, float | None, int]
+Shed: TypeAlias = tuple[Epoch, int, int, int, int, int, str]
+"""Whose sequences, low, high, observed from and to (ms), rows, reason."""
 
 STORE = UUID("3f1c2a54-0000-4000-8000-00000000000a")
 WAITS_MAX = 1_000
@@ -66,6 +68,7 @@ class Tables:
     log: dict[BatchKey, list[tuple[int, bool]]] = field(default_factory=dict)
     dead: dict[tuple[BatchKey, int], DeadLetter] = field(default_factory=dict)
     attempts: Counter[tuple[BatchKey, int]] = field(default_factory=Counter)
+    sheds: dict[BatchKey, Shed] = field(default_factory=dict)
     ledger: dict[Life, Entry] = field(default_factory=dict)
     sensors: dict[int, HubId] = field(default_factory=dict)
     months: set[str] = field(default_factory=set)
@@ -75,7 +78,7 @@ class Tables:
         for key, contents in more.log.items():
             self.log[key] = self.log.get(key, []) + contents
         self.attempts.update(more.attempts)
-        for name in ("readings", "evidence", "conflicts", "refused", "dead", "ledger"):
+        for name in ("readings", "evidence", "conflicts", "refused", "dead", "sheds", "ledger"):
             getattr(self, name).update(getattr(more, name))
 
 
@@ -227,6 +230,16 @@ class MemoryTransaction:
         for letter in letters:
             self._mine.dead[letter.key, letter.crc] = letter
             self._mine.attempts[letter.key, letter.crc] += 1
+
+    async def add_sheds(self, tombstones: Sequence[Tombstone]) -> None:
+        await self._store.pause()
+        for lost in tombstones:
+            span = (lost.observed_from_ms, lost.observed_to_ms)
+            if lost.key not in self._store.tables.sheds:
+                self._mine.sheds[lost.key] = (
+                    *(lost.epoch, lost.low, lost.high),
+                    *(*span, lost.rows, lost.reason),
+                )
 
     async def lock(self, lives: Mapping[Life, Region]) -> dict[Life, Entry]:
         await self._store.pause()

@@ -53,6 +53,15 @@ async def _read_fates(connection: "asyncpg.Connection[Any]", tables: Tables) -> 
         letter = DeadLetter(_key(row), row["crc"], row["reason"], row["body"])
         tables.dead[letter.key, letter.crc] = letter
         tables.attempts[letter.key, letter.crc] = row["attempts"]
+    for row in await connection.fetch("select * from sheds"):
+        told = BatchKey(
+            HubId(row["hub_id"]), Epoch(row["told_epoch"]), Sequence(row["told_sequence"])
+        )
+        span = (_ms(row["observed_from"]), _ms(row["observed_to"]))
+        tables.sheds[told] = (
+            *(Epoch(row["epoch"]), row["low"], row["high"]),
+            *(*span, row["rows"], row["reason"]),
+        )
     for row in await connection.fetch("select * from hub_ledger"):
         tables.ledger[Life(HubId(row["hub_id"]), Epoch(row["epoch"]))] = Entry(
             _ranges(row["received"]),

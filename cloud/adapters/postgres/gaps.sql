@@ -34,6 +34,11 @@ select holes.hub_id, holes.region, holes.epoch, holes.low, holes.high, holes.set
                where letter.hub_id = holes.hub_id and letter.epoch = holes.epoch
                  and letter.sequence >= holes.low and letter.sequence < holes.high
                order by reason limit 3)
+           when 'shed' then array(
+               select distinct reason from sheds
+               where sheds.hub_id = holes.hub_id and sheds.epoch = holes.epoch
+                 and sheds.low < holes.high and sheds.high > holes.low
+               order by reason limit 3)
            else '{}'
        end as reasons,
        hubs.hub_id is not null as heard,

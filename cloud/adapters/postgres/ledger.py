@@ -1,17 +1,19 @@
 """The ledger's rows in SQL."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from cloud.adapters.postgres.pool import Session
 from cloud.adapters.postgres.sql import statements
 from cloud.core.arrivals import DeadLetter, Life
 from cloud.core.ledger import Entry
-from wire.batch import Flag
+from wire.batch import Flag, Tombstone
 from wire.ids import BatchKey, HubId, Region
 from wire.ranges import Ranges
 
 _SQL: Final = statements(__file__)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def entries(connection: Session, lives: Collection[Life]) -> dict[Life, Entry]:
@@ -57,6 +59,23 @@ async def add_dead_letters(connection: Session, letters: Sequence[DeadLetter]) -
     each_once = {(*each.key, each.crc): (each.reason, each.body) for each in letters}
     rows = [(*key, *kept) for key, kept in each_once.items()]
     await connection.execute(_SQL["add_dead_letters"], *_columns(rows, 6))
+
+
+async def add_sheds(connection: Session, tombstones: Sequence[Tombstone]) -> None:
+    """See ``Transaction.add_sheds``."""
+    rows = [
+        (
+            *(*lost.key, lost.epoch, lost.low, lost.high),
+            *(_instant(at_ms) for at_ms in (lost.observed_from_ms, lost.observed_to_ms)),
+            *(lost.rows, lost.reason),
+        )
+        for lost in tombstones
+    ]
+    await connection.execute(_SQL["add_sheds"], *_columns(rows, 10))
+
+
+def _instant(at_ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=at_ms)
 
 
 def _entries(rows: Iterable[Any]) -> dict[Life, Entry]:

@@ -58,3 +58,11 @@ from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6
 order by hub_id, epoch, sequence, crc
 on conflict (hub_id, epoch, sequence, crc)
 do update set attempts = dead_letters.attempts + 1, last_at = now();
+
+-- name: add_sheds
+insert into sheds (hub_id, told_epoch, told_sequence, epoch, low, high, observed_from, observed_to,
+                   rows, reason)
+select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
+                     $6::bigint[], $7::timestamptz[], $8::timestamptz[], $9::bigint[], $10::text[])
+order by 1, 2, 3
+on conflict do nothing;

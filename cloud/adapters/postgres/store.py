@@ -115,6 +115,10 @@ class PostgresTransaction:
         """See ``Transaction``."""
         await ledger.add_dead_letters(self._connection, letters)
 
+    async def add_sheds(self, tombstones: Sequence[Tombstone]) -> None:
+        """See ``Transaction``."""
+        await ledger.add_sheds(self._connection, tombstones)
+
     async def savepoint(self) -> None:
         """See ``Transaction``."""
         await self._connection.execute(_SQL["savepoint"])

@@ -19,7 +19,8 @@ select exists (select from evidence_readings where sensor_id = $1 and timestamp 
 
 -- name: batches
 -- Of hub $1, those whose readings span [$2, $3], tombstones too, with their fates.
-select log.epoch, log.sequence, log.lane, log.flags, log.rows, log.observed_from, log.observed_to,
+select log.epoch, log.sequence, log.lane, log.flags, coalesce(sheds.rows, log.rows) as rows,
+       coalesce(sheds.reason, 'no reason kept') as reason, log.observed_from, log.observed_to,
        log.received_at, log.stored_at,
        coalesce(ledger.received @> log.sequence, false) as received,
        coalesce(ledger.refused @> log.sequence, false) as refused,
@@ -28,6 +29,8 @@ select log.epoch, log.sequence, log.lane, log.flags, log.rows, log.observed_from
 from batch_log log
 left join hub_ledger ledger using (hub_id, epoch)
 left join detect_ledger detect using (hub_id, epoch)
+left join sheds on sheds.hub_id = log.hub_id and sheds.told_epoch = log.epoch
+               and sheds.told_sequence = log.sequence
 where log.hub_id = $1 and log.observed_from <= $3 and log.observed_to >= $2
   and log.stored_at >= $2 - interval '2 days'
 order by log.stored_at limit 20
