@@ -94,7 +94,9 @@ class Forward:
                     await self._ask(link)
                     log.info("uplink open", outbox=repr(self.outbox))
                     tasks.create_task(self._send(link, tasks), name="send")
-                    tasks.create_task(self._beat(link), name="health")
+                    # Not a task: before Python 3.13 a group that fails while its parent merely
+                    # waits for it leaves the parent looking cancelled, for good.
+                    await self._beat(link)
             finally:
                 self.outbox.disconnected()
 
