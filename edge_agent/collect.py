@@ -140,17 +140,22 @@ class Collector:
         """How many readings are absorbed and not committed."""
         return self._buffer.readings
 
-    def absorb(self, message: SensorMessage, now: Now) -> bool:
+    def suspicious(self, message: SensorMessage) -> bool:
+        """Return whether a value is outside its band. Reads nothing that changes: any thread."""
+        return bool(out_of_band(message.values, self._rules.healthy).any())
+
+    def absorb(self, message: SensorMessage, now: Now, suspicious: bool | None = None) -> bool:
         """Buffer a message's readings; return whether ``commit`` is due now.
 
-        It is when enough readings wait, when the first has waited long enough, or at once when a
-        value is outside its band. Never more than ``BUFFERED_READINGS_MAX`` readings may wait.
+        It is when enough readings wait, when the first has waited long enough, or at once when the
+        message is ``suspicious`` (None: not looked at yet). Never more than
+        ``BUFFERED_READINGS_MAX`` readings may wait.
         """
         buffer = self._buffer
         assert buffer.readings < BUFFERED_READINGS_MAX, "absorbing without committing"
         buffer.messages.append((message, now, self._clock.offset_ms))
         buffer.readings += len(message.sensor_ids)
-        buffer.suspicious |= bool(out_of_band(message.values, self._rules.healthy).any())
+        buffer.suspicious |= self.suspicious(message) if suspicious is None else suspicious
         return self.due_in_ms(now) == 0
 
     def due_in_ms(self, now: Now) -> int:

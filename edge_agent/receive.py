@@ -2,6 +2,7 @@
 
 What has arrived waits here, bounded in bytes: when there is no more room the sensors wait. Each
 turn takes everything that waits and commits if that is due; under a flood a turn is a group commit.
+A reading outside its band does not wait for others to gather, unless such come all the time.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from wire.topics import parse_sensor_data
 
 WAITING_BYTES_MAX: Final = MIB
 GATHER_MS: Final = 25
+HURRY_EVERY_MS: Final = 250  # water that is always out of its band must not wear the disk out
 COMMIT_READINGS_MAX: Final = 2_000
 TROUBLE_PAUSE_MS: Final = 1_000
 REASONS_MAX: Final = 12
@@ -54,6 +56,22 @@ class _Turn(NamedTuple):
     trouble: SpoolFaultError | SpoolFullError | None
 
 
+class _Waiting(NamedTuple):
+    """A message nobody has absorbed yet.
+
+    Attributes:
+        message: What it says.
+        came: When.
+        size: What it takes in memory, bytes.
+        suspicious: Whether a value is outside its band.
+    """
+
+    message: SensorMessage
+    came: Now
+    size: int
+    suspicious: bool
+
+
 @dataclass(slots=True)
 class Receive:
     """Takes what sensors send, makes it durable, and tells them.
@@ -73,9 +91,11 @@ class Receive:
     sealed: Callable[[], None]
     clock: Clock
     counts: Counter[str] = field(default_factory=Counter)
-    _waiting: deque[tuple[SensorMessage, Now, int]] = field(default_factory=deque)
+    _waiting: deque[_Waiting] = field(default_factory=deque)
     _waiting_bytes: int = 0
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    _hurried_ms: int = -HURRY_EVERY_MS
     _room: asyncio.Condition = field(default_factory=asyncio.Condition)
     _uncommitted: int = 0
     _trouble: SpoolFaultError | SpoolFullError | None = None
@@ -98,9 +118,13 @@ class Receive:
             self.counts["arrivals_held_back"] += 1
             async with self._room:
                 await self._room.wait_for(lambda: self._waiting_bytes + size <= WAITING_BYTES_MAX)
-        self._waiting.append((message, self._now(), size))
+        now, suspicious = self._now(), self.collector.suspicious(message)
+        self._waiting.append(_Waiting(message, now, size, suspicious))
         self._waiting_bytes += size
         self._arrived.set()
+        if suspicious and now.steady_ms - self._hurried_ms >= HURRY_EVERY_MS:
+            self._hurried_ms = now.steady_ms
+            self._hurry.set()
         return len(message.sensor_ids)
 
     async def finish(self) -> None:
@@ -111,16 +135,16 @@ class Receive:
     async def _keep(self) -> None:
         while True:
             self._arrived.clear()
+            self._hurry.clear()
             turn = await self._turn()
             await self._tell(turn)
             if turn.trouble is not None:
                 log.error("spool takes nothing more", why=str(turn.trouble))
                 await self.clock.sleep_ms(TROUBLE_PAUSE_MS)
                 continue
-            await self.clock.sleep_ms(min(GATHER_MS, turn.due_in_ms))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(0, turn.due_in_ms - GATHER_MS) / 1_000):
-                    await self._arrived.wait()
+            gather_ms = min(GATHER_MS, turn.due_in_ms)
+            if not await _within(self._hurry, gather_ms):
+                await _within(self._arrived, turn.due_in_ms - gather_ms)
 
     async def _turn(self, *, last: bool = False) -> _Turn:
         """Absorb what waits, commit if due, and let those in who wait for room."""
@@ -131,11 +155,11 @@ class Receive:
             # Whatever the thread did not get to stays in line, before what has come since.
             taken.extend(self._waiting)
             self._waiting = taken
-            self._waiting_bytes = sum(size for _, _, size in taken)
+            self._waiting_bytes = sum(one.size for one in taken)
             async with self._room:
                 self._room.notify_all()
 
-    def _absorb(self, taken: deque[tuple[SensorMessage, Now, int]], now: Now, last: bool) -> _Turn:
+    def _absorb(self, taken: deque[_Waiting], now: Now, last: bool) -> _Turn:
         """Runs in the spool's thread; takes from the front of ``taken`` what it absorbs."""
         committed: list[Committed] = []
         try:
@@ -144,8 +168,8 @@ class Receive:
                     self.collector.recover(now)
                 committed.append(self._commit(now))
             while taken:
-                message, came, _ = taken.popleft()
-                self.collector.absorb(message, came)
+                message, came, _, suspicious = taken.popleft()
+                self.collector.absorb(message, came, suspicious)
                 self._uncommitted += len(message.sensor_ids)
                 if self._uncommitted >= COMMIT_READINGS_MAX:
                     committed.append(self._commit(now))
@@ -183,3 +207,11 @@ class Receive:
         if name not in self.counts and known >= REASONS_MAX:
             name = "malformed_otherwise"
         self.counts[name] += 1
+
+
+async def _within(event: asyncio.Event, wait_ms: int) -> bool:
+    """Wait for an event so long; return whether it came."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(wait_ms / 1_000):
+            await event.wait()
+    return event.is_set()

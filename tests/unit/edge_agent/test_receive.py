@@ -13,7 +13,7 @@ from edge_agent.adapters.spool import SqliteSpool
 from edge_agent.collect import Collector, CollectSettings, Committed
 from edge_agent.core.clock import Now
 from edge_agent.ports import Accept, SpoolFaultError, SpoolFullError
-from edge_agent.receive import GATHER_MS, REASONS_MAX, WAITING_BYTES_MAX, Receive
+from edge_agent.receive import GATHER_MS, HURRY_EVERY_MS, REASONS_MAX, WAITING_BYTES_MAX, Receive
 from tests.support import virtual_time
 from tests.support.hub import START_MS, spool_at
 from tests.support.uplink import at_once
@@ -126,6 +126,28 @@ def test_something_suspicious_is_committed_at_once(tmp_path: Path) -> None:
         await hub.say(1, 50_000, ph=11.0)
         await asyncio.sleep(2 * GATHER_MS / 1_000)
         assert hub.sensors.told
+
+    told(tmp_path, story)
+
+
+def test_something_suspicious_does_not_wait_for_others_to_gather(tmp_path: Path) -> None:
+    async def story(hub: Hub) -> None:
+        await hub.say(1, 50_000)
+        await asyncio.sleep(0.01)  # the others are gathering
+        await hub.say(2, 50_000, ph=11.0)
+        await asyncio.sleep(GATHER_MS / 10_000)
+        assert len(hub.sensors.told) == 2
+
+    told(tmp_path, story)
+
+
+def test_water_that_is_always_suspicious_is_still_committed_in_groups(tmp_path: Path) -> None:
+    async def story(hub: Hub) -> None:
+        for number in range(1_000):
+            await hub.say(1, number, ph=11.0)
+            await asyncio.sleep(0.001)
+        gathered, hurried = 1_000 / GATHER_MS, 1_000 / HURRY_EVERY_MS
+        assert hub.receive.counts["commits"] <= gathered + hurried + 2
 
     told(tmp_path, story)
 
