@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_sim.core.alerting import Alert
-from firmware_sim.core.comparison import Refused, Stored
+from firmware_sim.core.comparison import Refused, Sheds, Stored
 from firmware_sim.core.ledger import Entries
 
 
@@ -81,6 +81,10 @@ class Store(Protocol):
 
     async def conflicts(self, first_sensor: int, last_sensor: int) -> int:
         """Return how many readings came with other values for an instant already stored."""
+        ...
+
+    async def sheds(self) -> Sheds:
+        """Return everything hubs said they lost on purpose."""
         ...
 
     async def alerts(self, first_sensor: int, last_sensor: int) -> list[Alert]:

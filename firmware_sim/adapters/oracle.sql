@@ -21,6 +21,17 @@ select count(*)
 from reading_conflicts
 where sensor_id between $1 and $2;
 
+-- sheds: what hubs said they lost on purpose
+select hub_id, observed_from, observed_to, rows
+from sheds
+order by observed_to;
+
+-- shedders: the sensors of those hubs
+select sensor_id, hub_id
+from sensors
+where hub_id in (select hub_id from sheds)
+order by sensor_id;
+
 -- alerts: everything ever alerted about the water
 select alert_id, sensor_id, metric, timestamp, last_observed_at
 from contamination_alerts

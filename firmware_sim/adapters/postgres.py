@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_sim.core.alerting import Alert
-from firmware_sim.core.comparison import Refused, Stored
+from firmware_sim.core.comparison import Refused, Sheds, Stored
 from wire.batch import Batch
 from wire.codec import decode
 from wire.errors import InfrastructureError, MalformedBatchError
@@ -86,6 +86,20 @@ class PostgresStore:
         with _translated():
             count = await self._connection.fetchval(_SQL["conflicts"], first_sensor, last_sensor)
         return int(count)
+
+    async def sheds(self) -> Sheds:
+        """See ``ports.Store``."""
+        with _translated():
+            told = await self._connection.fetch(_SQL["sheds"], timeout=_QUESTION_S)
+            sensors = await self._connection.fetch(_SQL["shedders"], timeout=_QUESTION_S)
+        number = {hub: at for at, hub in enumerate(sorted({record["hub_id"] for record in told}))}
+        rows = [
+            (number[hub], _unix_ms(first), _unix_ms(last), rows) for hub, first, last, rows in told
+        ]
+        whose = [(sensor_id, number[hub]) for sensor_id, hub in sensors]
+        return Sheds(
+            *np.array(whose, np.int64).reshape(-1, 2).T, *np.array(rows, np.int64).reshape(-1, 4).T
+        )
 
     async def alerts(self, first_sensor: int, last_sensor: int) -> list[Alert]:
         """See ``ports.Store``."""

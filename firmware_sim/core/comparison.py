@@ -5,6 +5,7 @@ one group; verdicts add up.
 """
 
 from dataclasses import dataclass, field, fields, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,60 @@ class Refused:
     samples: Keys
 
 
+@dataclass(slots=True, eq=False)
+class Sheds:
+    """What hubs said they lost on purpose: an allowance, drawn down by every comparison.
+
+    Attributes:
+        sensor_ids: int64, shape ``(k,)``, ascending: every sensor of those hubs.
+        hubs: int64, shape ``(k,)``: whose it is, as a number.
+        hub: int64, shape ``(s,)``: which hub said so.
+        from_ms: int64, shape ``(s,)``: oldest reading lost.
+        to_ms: int64, shape ``(s,)``, ascending: newest reading lost.
+        rows: int64, shape ``(s,)``: how many rows were lost at most; what is left of them.
+    """
+
+    sensor_ids: Keys
+    hubs: Keys
+    hub: Keys
+    from_ms: Keys
+    to_ms: Keys
+    rows: Keys
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return what is said if nothing was ever lost."""
+        return cls(*(np.empty(0, np.int64) for _ in range(6)))
+
+    def excuse(self, sensor_ids: Keys, first_ms: Keys, last_ms: Keys) -> NDArray[np.bool_]:
+        """Return which rows that are not stored are among those lost, as many as possible.
+
+        Sheds are asked in the order they end, and each takes the earliest rows it covers.
+
+        Args:
+            sensor_ids: int64, shape ``(n,)``.
+            first_ms: int64, shape ``(n,)``: earliest time the row may have had.
+            last_ms: int64, shape ``(n,)``: latest time.
+        """
+        excused = np.zeros(len(sensor_ids), bool)
+        if not len(self.sensor_ids) or not len(sensor_ids):
+            return excused
+        at = np.searchsorted(self.sensor_ids, sensor_ids).clip(max=len(self.sensor_ids) - 1)
+        whose = np.where(self.sensor_ids[at] == sensor_ids, self.hubs[at], -1)
+        order = np.argsort(last_ms, kind="stable")
+        for shed in np.flatnonzero(self.rows > 0).tolist():
+            covers = (
+                (whose == self.hub[shed])
+                & (first_ms <= self.to_ms[shed])
+                & (last_ms >= self.from_ms[shed])
+                & ~excused
+            )
+            taken = order[covers[order]][: self.rows[shed]]
+            excused[taken] = True
+            self.rows[shed] -= len(taken)
+        return excused
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Counts of readings.
@@ -71,7 +126,8 @@ class Verdict:
     Attributes:
         readings_sent: Distinct readings in the ledger.
         readings_stored: Readings the routine series stands for (the sum of its samples).
-        missing: Owed, and neither stored nor refused on record.
+        missing: Owed, and neither stored, nor refused on record, nor shed.
+        shed: Owed, and among those their hub said it lost on purpose.
         extra: Stored, and never sent.
         conflicting: Stored with other values than sent.
         refused: Sent, not stored, refused on record.
@@ -88,6 +144,7 @@ class Verdict:
     refused: int = 0
     refused_values: int = 0
     lost_before_commit: int = 0
+    shed: int = 0
     examples: tuple[tuple[str, int, int], ...] = field(default=())
 
     def __add__(self, other: "Verdict") -> "Verdict":
@@ -100,7 +157,9 @@ class Verdict:
         )
 
 
-def compare_rows(made: Made, stored: Stored, refused: Refused) -> Verdict:
+def compare_rows(
+    made: Made, stored: Stored, refused: Refused, sheds: Sheds | None = None
+) -> Verdict:
     """Compare row by row: hubs that send every reading as it is.
 
     A stored time must be a sent one to the microsecond; values are equal within half the metric's
@@ -121,6 +180,9 @@ def compare_rows(made: Made, stored: Stored, refused: Refused) -> Verdict:
 
     unknown = ~_contains(ours, theirs)
     missing = ~found & ~on_record & made.owed
+    gone, at_ms = np.flatnonzero(missing), made.observed_at_ms[missing]
+    excused = (sheds or Sheds.none()).excuse(made.sensor_ids[gone], at_ms, at_ms)
+    missing[gone[excused]] = False
     return Verdict(
         readings_sent=len(ours),
         readings_stored=int(stored.samples.sum()),
@@ -130,6 +192,7 @@ def compare_rows(made: Made, stored: Stored, refused: Refused) -> Verdict:
         refused=int((on_record & ~found).sum()),
         refused_values=int(absent.sum()),
         lost_before_commit=int((~found & ~on_record & ~made.owed).sum()),
+        shed=int(excused.sum()),
         examples=(
             *_examples("missing", ours[missing]),
             *_examples("extra", theirs[unknown]),
@@ -138,7 +201,9 @@ def compare_rows(made: Made, stored: Stored, refused: Refused) -> Verdict:
     )
 
 
-def compare_windows(made: Made, stored: Stored, refused: Refused, window_ms: int) -> Verdict:
+def compare_windows(
+    made: Made, stored: Stored, refused: Refused, window_ms: int, sheds: Sheds | None = None
+) -> Verdict:
     """Compare counts per sensor and window: hubs that send one row a window.
 
     A row, stored or refused, stands for ``samples`` readings of the window its own time falls in;
@@ -149,6 +214,7 @@ def compare_windows(made: Made, stored: Stored, refused: Refused, window_ms: int
         stored: The table's rows.
         refused: Rows refused on record.
         window_ms: Length of a window, milliseconds.
+        sheds: What hubs said they lost; a row of theirs excuses what one window misses.
     """
     ours = _keys(made.sensor_ids, made.observed_at_ms // window_ms)
     theirs = _keys(stored.sensor_ids, stored.observed_at_us // (window_ms * 1_000))
@@ -163,6 +229,12 @@ def compare_windows(made: Made, stored: Stored, refused: Refused, window_ms: int
     missing = (owed - counted - on_record).clip(min=0)
     extra = (counted - owed - free).clip(min=0)
     lost = (owed + free - counted - on_record).clip(min=0) - missing
+    gone = np.flatnonzero(missing)
+    start_ms = windows["at"][gone] * window_ms
+    allowance = sheds or Sheds.none()
+    excused = gone[allowance.excuse(windows["sensor"][gone], start_ms, start_ms + window_ms - 1)]
+    shed = int(missing[excused].sum())
+    missing[excused] = 0
     return Verdict(
         readings_sent=len(ours),
         readings_stored=int(stored.samples.sum()),
@@ -171,6 +243,7 @@ def compare_windows(made: Made, stored: Stored, refused: Refused, window_ms: int
         refused=int(on_record.sum()),
         refused_values=int(impossible(made.values).sum()),
         lost_before_commit=int(lost.sum()),
+        shed=shed,
         examples=(
             *_examples("missing", windows[missing > 0], window_ms * 1_000),
             *_examples("extra", windows[extra > 0], window_ms * 1_000),

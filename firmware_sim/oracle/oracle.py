@@ -76,15 +76,15 @@ async def judge(
         InfrastructureError: The store cannot answer just now.
     """
     summary = summarise(ledger)
-    verdict = Verdict()
+    verdict, sheds = Verdict(), await store.sheds()
     for sensors in _groups(summary.readings_of, rows_per_group):
         span = (int(sensors[0]), int(sensors[-1]))
         made = _made(ledger, *span)
         stored, refused = await store.stored(*span), await store.refused(*span)
         verdict += (
-            compare_windows(made, stored, refused, window_ms)
+            compare_windows(made, stored, refused, window_ms, sheds)
             if window_ms
-            else compare_rows(made, stored, refused)
+            else compare_rows(made, stored, refused, sheds)
         )
         verdict += Verdict(conflicting=await store.conflicts(*span))
     known = sorted(summary.readings_of)
