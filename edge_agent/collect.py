@@ -6,6 +6,7 @@ has changed nothing, and the buffer is offered again.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_agent.core import dating
 from edge_agent.core.clock import HubClock, Now
-from edge_agent.core.intake import Decision, Intake, Readings, Rules
+from edge_agent.core.intake import Decision, Intake, Readings, Rules, Through
 from edge_agent.core.memory import Fate
 from edge_agent.core.rows import NONE, Rows, joined
 from edge_agent.ports import Change, IntakeStore, SpoolFaultError
@@ -44,6 +45,8 @@ class CollectSettings:
         commit_readings_max: So many buffered readings are due.
         commit_age_ms_max: A reading is due after this long.
         batch_age_ms_max: A row is sealed at most this long after its window is over.
+        by_name: Whether sensors are told of single readings: somebody else's broker acknowledges
+            what dies with us, so that a later reading must not cover an earlier one.
     """
 
     boot: str
@@ -53,6 +56,7 @@ class CollectSettings:
     commit_readings_max: int = 100
     commit_age_ms_max: int = 1_000
     batch_age_ms_max: int = 1_000
+    by_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Committed:
     """What one commit made durable.
 
     Attributes:
-        statuses: One for each sensor with a reading in it, to be published now.
+        statuses: For each sensor with a reading in it, to be published now; by name, several.
         sealed: Keys of the batches sealed in it, the urgent first.
         urgent: Whether there is evidence among them: send at once.
     """
@@ -212,10 +216,8 @@ class Collector:
         change = self._change(decision, undated, through)
         sealed = self._store.apply(change, now.steady_ms) if _changes(change) else ()
         self._remember(decision, undated, now)
-        told = self._intake.through(decision)
-        statuses = zip(*(column.tolist() for column in told), strict=True)
         return Committed(
-            tuple((SensorId(i), StatusMessage(UnixMs(t), fast)) for i, t, fast in statuses),
+            tuple(_statuses(self._intake.through(decision), self._settings.by_name)),
             tuple(sealed),
             bool(change.evidence),
         )
@@ -318,6 +320,20 @@ class Collector:
         self.counts["evidence_rows"] += len(decision.shown.rows)
         refused = sum(int(m.refused_values.sum()) for m, *_ in self._buffer.messages)
         self.counts["refused_values"] += refused
+
+
+def _statuses(told: Through, by_name: bool) -> Iterator[tuple[SensorId, StatusMessage]]:
+    """Yield each sensor's status; by name, as many as it takes."""
+    whose, through_ms, throttled, named = told
+    for sensor_id, at_ms, fast, instants in zip(
+        whose.tolist(), through_ms.tolist(), throttled.tolist(), named, strict=True
+    ):
+        if not by_name:
+            yield SensorId(sensor_id), StatusMessage(UnixMs(at_ms), fast)
+            continue
+        for low in range(0, len(instants), READINGS_PER_SENSOR_MESSAGE_MAX):
+            some = tuple(instants[low : low + READINGS_PER_SENSOR_MESSAGE_MAX].tolist())
+            yield SensorId(sensor_id), StatusMessage(UnixMs(0), fast, some)
 
 
 def _rows(message: SensorMessage) -> Rows:

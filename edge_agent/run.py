@@ -130,6 +130,7 @@ def _collector(settings: HubSettings, spool: SqliteSpool, clock: Clock) -> Colle
         window_ms=settings.window_s * 1_000,
         clock_trusted=settings.clock_trusted,
         backfill=settings.floor_ms is not None,
+        by_name=settings.sensors.url is not None,
     )
     return Collector(spool, collect, bands(), plausible(), _now(clock))
 

@@ -81,6 +81,7 @@ class Connection:
         self._per_message = per_message
         self._filters = filters
         self._through_ms: dict[int, int] = {}
+        self._named_ms: dict[int, set[int]] = {}
         self._more = asyncio.Event()
         self._changed = asyncio.Event()
         self._ended = False
@@ -187,11 +188,13 @@ class Connection:
             self.tally.throttled += status.throttled
             known = self._through_ms.get(sensor_id, -1)
             self._through_ms[sensor_id] = max(known, status.committed_through_ms)
+            self._named_ms.setdefault(sensor_id, set()).update(status.committed_ms)
 
     def _settle(self) -> None:
         """Forget what the statuses since the last turn vouch for."""
-        committed = self._pending.commit(self._through_ms)
+        committed = self._pending.commit(self._through_ms, self._named_ms)
         self._through_ms.clear()
+        self._named_ms.clear()
         if len(committed):
             self._ledger.committed(committed)
             self.tally.committed += len(committed)

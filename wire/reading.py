@@ -60,18 +60,21 @@ class StatusMessage:
         committed_through_ms: Every reading this sensor sent with a time up to here is on disk,
             refused, or thrown away as stale: it need not be sent again.
         throttled: Whether a reading was refused for speaking too fast since the last status.
+        committed_ms: Single readings of which the same holds, by time; at most 1,000. A hub whose
+            sensors speak to a broker of others names them so, and covers nothing by a range.
     """
 
     committed_through_ms: UnixMs
     throttled: bool = False
+    committed_ms: tuple[UnixMs, ...] = ()
 
 
 def encode_status(status: StatusMessage) -> bytes:
     """Return the JSON a sensor reads."""
     throttled = "true" if status.throttled else "false"
-    return (
-        f'{{"committed_through_ms":{status.committed_through_ms},"throttled":{throttled}}}'.encode()
-    )
+    named = f',"committed_ms":{list(status.committed_ms)}' if status.committed_ms else ""
+    through_ms = status.committed_through_ms
+    return f'{{"committed_through_ms":{through_ms},"throttled":{throttled}{named}}}'.encode()
 
 
 def decode_status(body: bytes) -> StatusMessage:
@@ -83,11 +86,14 @@ def decode_status(body: bytes) -> StatusMessage:
     try:
         fields = json.loads(body)
         through, throttled = fields["committed_through_ms"], fields["throttled"]
-    except (ValueError, RecursionError, TypeError, KeyError) as exc:
+        named = fields.get("committed_ms", [])
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as exc:
         raise MalformedMessageError("no status") from exc
-    if type(through) is not int or type(throttled) is not bool:
+    if type(through) is not int or type(throttled) is not bool or type(named) is not list:
         raise MalformedMessageError("no status")
-    return StatusMessage(UnixMs(through), throttled)
+    if len(named) > READINGS_PER_SENSOR_MESSAGE_MAX or any(type(at) is not int for at in named):
+        raise MalformedMessageError("no status")
+    return StatusMessage(UnixMs(through), throttled, tuple(map(UnixMs, named)))
 
 
 def parse_sensor_message(body: bytes, topic_sensor: SensorId | None = None) -> SensorMessage:

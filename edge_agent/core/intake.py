@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_agent.core.dating import apart
 from edge_agent.core.evidence import Ring, Shown
 from edge_agent.core.held import NOTHING, Held, batched, emitted, ripe, together
-from edge_agent.core.instants import paired
+from edge_agent.core.instants import paired, places_of, times_of
 from edge_agent.core.memory import Fate, Judgement, Memory
 from edge_agent.core.register import Register, grown
 from edge_agent.core.rows import Rows
@@ -115,11 +115,13 @@ class Through(NamedTuple):
         sensor_ids: int64, shape ``(n,)``.
         committed_through_ms: int64, shape ``(n,)``.
         throttled: bool, shape ``(n,)``.
+        decided_ms: Of each sensor, the times of the readings just decided, ascending, each once.
     """
 
     sensor_ids: NDArray[np.int64]
     committed_through_ms: NDArray[np.int64]
     throttled: NDArray[np.bool_]
+    decided_ms: list[NDArray[np.int64]]
 
 
 class Intake:
@@ -235,7 +237,10 @@ class Intake:
         whose = decision.asked.places[decided]
         places = np.unique(whose)
         fast = np.isin(places, whose[fate[decided] == Fate.THROTTLED])
-        return Through(self._register.ids()[places], self._through_ms[places], fast)
+        pairs = np.unique(paired(whose, decision.asked.rows.observed_at_ms[decided]))
+        starts = np.flatnonzero(np.diff(places_of(pairs))) + 1
+        named = np.split(times_of(pairs), starts) if len(pairs) else []
+        return Through(self._register.ids()[places], self._through_ms[places], fast, named)
 
     def forgotten(self, steady_ms: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
         """Let go of old instants, from time to time; return sensors and their floors if so."""

@@ -5,6 +5,7 @@ sensor says goes through it, so the order a hub sees is the order of observation
 connection the oldest goes first again, which is what a hub's watermark relies on.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -89,11 +90,16 @@ class Pending:
             self._keep_only(stays)
         return taken, first
 
-    def commit(self, through_ms: dict[int, int]) -> NDArray[np.int64]:
-        """Forget what is committed: every sent reading of a sensor up to a time.
+    def commit(
+        self, through_ms: dict[int, int], named_ms: Mapping[int, Collection[int]] | None = None
+    ) -> NDArray[np.int64]:
+        """Forget what is committed: every sent reading of a sensor up to a time, and those named.
+
+        Idempotent.
 
         Args:
-            through_ms: Sensor to the newest observed time its hub vouches for. Idempotent.
+            through_ms: Sensor to the newest observed time its hub vouches for.
+            named_ms: Sensor to the times of single readings it vouches for.
 
         Returns:
             int64, ledger places of the readings now known to be committed.
@@ -108,6 +114,9 @@ class Pending:
             & (self._held.observed_at_ms <= limits[place])
             & (self._sendings > 0)
         )
+        for sensor, times in (named_ms or {}).items():
+            own = np.flatnonzero((self._held.sensor_ids == sensor) & (self._sendings > 0))
+            covered[own] |= np.isin(self._held.observed_at_ms[own], list(times))
         committed: NDArray[np.int64] = self._rows[covered]
         self._keep_only(~covered)
         return committed
