@@ -23,6 +23,6 @@ async def until(
         if inspect.isawaitable(answer):
             answer = await answer
         if answer:
-            return answer  # type: ignore[return-value]
+            return answer
         assert time.monotonic() < deadline, f"not within {within_s} s; last answer {answer!r}"
         await asyncio.sleep(poll_s)
