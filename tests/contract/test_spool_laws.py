@@ -10,13 +10,8 @@ import pytest
 
 from edge_agent.adapters.spool import QUARANTINE_MAX, SqliteSpool
 from edge_agent.collect import Collector
-from edge_agent.ports import (
-    SpoolFaultError,
-    SpoolFullError,
-    SpoolLockedError,
-    SpoolMismatchError,
-    Urgency,
-)
+from edge_agent.core.spooled import Urgency
+from edge_agent.ports import SpoolFaultError, SpoolFullError, SpoolLockedError, SpoolMismatchError
 from tests.support.hub import (
     HUB,
     START_MS,
