@@ -2,18 +2,24 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cloud.core.arrivals import DeadLetter, Lent, Life, Parcel
+from cloud.core.detect_state import SENSORS_PER_HUB_MAX
 from cloud.core.ledger import Entry
 from cloud.core.rows import Rows
 from wire.batch import Tombstone
 from wire.ids import BatchKey, HubId, Region, SensorId, UnixMs
+from wire.limits import READINGS_PER_BATCH_MAX
 from wire.topics import Lane
+
+NOBODY: Final = HubId("")
+DEAD_LETTERS_PER_HUB_MAX: Final = 1_000  # of at most 256 KiB: people have read enough by then
+assert SENSORS_PER_HUB_MAX >= READINGS_PER_BATCH_MAX, "a hub's first batch must fit"
 
 
 class Delivery(Lent, Protocol):
@@ -110,8 +116,13 @@ class Transaction(Protocol):
         """Keep rows that contradict stored ones; ``rows.batch`` points into ``keys``."""
         ...
 
-    async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep messages no retry can help; one that is kept already counts another attempt."""
+    async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> int:
+        """Keep messages no retry can help; one that is kept already counts another attempt.
+
+        Returns:
+            How many were not kept, for a hub has ``DEAD_LETTERS_PER_HUB_MAX`` older ones. Workers
+            that write at once may each overrun it by what they write.
+        """
         ...
 
     async def add_sheds(self, tombstones: Sequence[Tombstone]) -> None:
@@ -147,6 +158,9 @@ class Store(Protocol):
         self, sensor_ids: NDArray[np.int64], hub_ids: Sequence[HubId], regions: Sequence[Region]
     ) -> list[HubId]:
         """Register sensors nobody speaks for; return who speaks for each. Idempotent.
+
+        A hub speaks for at most ``SENSORS_PER_HUB_MAX``, those it claimed first; what it claims
+        beyond them is registered for ``NOBODY``, that is, not at all.
 
         Args:
             sensor_ids: Sorted, unique.

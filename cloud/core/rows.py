@@ -21,6 +21,7 @@ class Fault(StrEnum):
 
     IMPOSSIBLE = "impossible"  # a value nature does not allow
     FOREIGN = "foreign"  # another hub speaks for the sensor
+    CROWDED = "crowded"  # nobody speaks for it, and its hub speaks for as many as one may
     FUTURE = "future"  # more than a day ahead of the store
     EXPIRED = "expired"  # older than the store keeps, or than the batch's own floor
 
@@ -98,14 +99,14 @@ def gather(batches: Sequence[Batch]) -> Rows:
 
 
 def screen(
-    rows: Rows, seals: Sequence[Seal], foreign: Bools, now_ms: UnixMs, retention_ms: int
+    rows: Rows, seals: Sequence[Seal], strange: NDArray[np.int8], now_ms: UnixMs, retention_ms: int
 ) -> NDArray[np.int8]:
     """Return each row's fault.
 
     Args:
         rows: From ``gather``.
         seals: What ``rows.batch`` points into.
-        foreign: Shape ``(n,)``: rows of a sensor another hub speaks for.
+        strange: int8, shape ``(n,)``: FOREIGN or CROWDED as an index into ``FAULTS``, or ``FINE``.
         now_ms: The store's time.
         retention_ms: How far back rows are taken, but for batches with a floor of their own.
 
@@ -116,7 +117,7 @@ def screen(
     faults = np.full(len(rows), FINE, np.int8)
     faults[rows.observed_at_ms < floors[rows.batch]] = FAULTS.index(Fault.EXPIRED)
     faults[rows.observed_at_ms > now_ms + FUTURE_MS_MAX] = FAULTS.index(Fault.FUTURE)
-    faults[foreign] = FAULTS.index(Fault.FOREIGN)
+    faults[strange != FINE] = strange[strange != FINE]
     metrics = list(rows.metrics)
     outside = (rows.values < LOW[metrics, None]) | (rows.values > HIGH[metrics, None])
     faults[outside.any(axis=0)] = FAULTS.index(Fault.IMPOSSIBLE)

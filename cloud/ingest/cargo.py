@@ -47,8 +47,8 @@ async def pack(
         return None
     rows = gather(batches)
     seals = [batch.seal for batch in batches]
-    foreign = await census.foreign(rows, seals)
-    faults = screen(rows, seals, foreign, now_ms, retention_ms)
+    strange = await census.strange(rows, seals)
+    faults = screen(rows, seals, strange, now_ms, retention_ms)
     fine = faults == FINE
     return Cargo(
         [seal.key for seal in seals],

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.core.owners import Owners, claims
-from cloud.core.rows import Rows
-from cloud.ports import Store
+from cloud.core.rows import FAULTS, FINE, Fault, Rows
+from cloud.ports import NOBODY, Store
 from wire.batch import Seal
 from wire.clock import Clock
 
@@ -25,8 +25,8 @@ class Census:
         self._owners = Owners()
         self._since_ms = clock.steady_ms()
 
-    async def foreign(self, rows: Rows, seals: Sequence[Seal]) -> NDArray[np.bool_]:
-        """Return which rows come from a hub that does not speak for their sensor; shape ``(n,)``.
+    async def strange(self, rows: Rows, seals: Sequence[Seal]) -> NDArray[np.int8]:
+        """Return the fault of rows from a hub that does not speak for their sensor; shape ``(n,)``.
 
         Sensors nobody speaks for are registered; the store is asked again about foreign ones.
 
@@ -43,8 +43,11 @@ class Census:
         strange: NDArray[np.bool_] = self._owners.owner(rows.sensor_ids) != senders
         if strange.any():
             await self._ask(*claims(rows.sensor_ids[strange], senders[strange]), seals)
-            strange = self._owners.owner(rows.sensor_ids) != senders
-        return strange
+        owners = self._owners.owner(rows.sensor_ids)
+        faults = np.full(len(rows), FINE, np.int8)
+        faults[owners != senders] = FAULTS.index(Fault.FOREIGN)
+        faults[owners == self._owners.index(NOBODY)] = FAULTS.index(Fault.CROWDED)
+        return faults
 
     async def _ask(
         self, sensor_ids: NDArray[np.int64], hubs: NDArray[np.int32], seals: Sequence[Seal]

@@ -99,4 +99,4 @@ async def keep_letters(
         done.batches["duplicates"] -= len(reused)
         letters.extend(dead_letter(parcel, "key reuse") for parcel in reused)
     if letters:
-        await transaction.add_dead_letters(letters)
+        done.batches["unkept"] += await transaction.add_dead_letters(letters)

@@ -13,6 +13,7 @@ from cloud.core.backoff import Backoff
 from cloud.core.fresh import encode_fresh, fresh
 from cloud.core.outcome import Outcome
 from cloud.core.receipts import answers
+from cloud.core.rows import Fault
 from cloud.ingest.meters import Meters
 from cloud.ingest.service import Flush, Ingest
 from cloud.ports import Delivery, Inbox, Lanes
@@ -25,7 +26,7 @@ MESSAGES_MAX: Final = 5_000
 AGE_MS_MAX: Final = 100
 FRESH_EVERY_MS: Final = 1_000
 BACKOFF: Final = Backoff()
-ALARMING: Final = frozenset({"refused", "reused", "left", "impostors", "malformed"})
+ALARMING: Final = frozenset({"refused", "reused", "left", "impostors", "malformed", "unkept"})
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -157,7 +158,7 @@ class Worker:
 
     def _say(self, done: Outcome, took_s: float) -> None:
         fates = {fate: batches for fate, batches in done.batches.items() if batches}
-        alarming = fates.keys() & ALARMING
+        alarming = fates.keys() & ALARMING or Fault.CROWDED in done.refused_rows
         (_log.warning if alarming else _log.info)(
             "flushed",
             rows=done.rows,

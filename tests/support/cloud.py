@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.core.arrivals import DeadLetter, Life, Parcel
+from cloud.core.detect_state import SENSORS_PER_HUB_MAX
 from cloud.core.ledger import Entry
 from cloud.core.rows import Rows
+from cloud.ports import DEAD_LETTERS_PER_HUB_MAX, NOBODY
 from tests.support.builders import NOON, NORTH
 from wire.batch import Batch, Tombstone
 from wire.codec import encode
@@ -108,11 +110,12 @@ class MemoryStore:
         await self.pause()
         assert len(sensor_ids) == len(hub_ids) == len(regions)
         assert (np.diff(sensor_ids) > 0).all()
-        sensors = self.tables.sensors
-        return [
-            sensors.setdefault(sensor_id, hub_id)
-            for sensor_id, hub_id in zip(sensor_ids.tolist(), hub_ids, strict=True)
-        ]
+        sensors, held = self.tables.sensors, Counter(self.tables.sensors.values())
+        for sensor_id, hub_id in zip(sensor_ids.tolist(), hub_ids, strict=True):
+            if sensor_id not in sensors and held[hub_id] < SENSORS_PER_HUB_MAX:
+                sensors[sensor_id] = hub_id
+                held[hub_id] += 1
+        return [sensors.get(sensor_id, NOBODY) for sensor_id in sensor_ids.tolist()]
 
 
 class MemoryTransaction:
@@ -225,11 +228,19 @@ class MemoryTransaction:
         for (instant, row), batch in zip(_rows(rows), rows.batch.tolist(), strict=True):
             self._mine.conflicts[instant, keys[batch]] = row
 
-    async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+    async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> int:
         await self._store.pause()
-        for letter in letters:
-            self._mine.dead[letter.key, letter.crc] = letter
-            self._mine.attempts[letter.key, letter.crc] += 1
+        dead = self._store.tables.dead | self._mine.dead
+        held, unkept = Counter(key.hub_id for key, _ in dead), 0
+        for letter in sorted(letters, key=lambda each: (each.key, each.crc)):
+            name = (letter.key, letter.crc)
+            if name not in dead and held[letter.key.hub_id] >= DEAD_LETTERS_PER_HUB_MAX:
+                unkept += 1
+                continue
+            held[letter.key.hub_id] += name not in dead
+            dead[name] = self._mine.dead[name] = letter
+            self._mine.attempts[name] += 1
+        return unkept
 
     async def add_sheds(self, tombstones: Sequence[Tombstone]) -> None:
         await self._store.pause()

@@ -8,6 +8,7 @@ from cloud.adapters.postgres.pool import Session
 from cloud.adapters.postgres.sql import statements
 from cloud.core.arrivals import DeadLetter, Life
 from cloud.core.ledger import Entry
+from cloud.ports import DEAD_LETTERS_PER_HUB_MAX
 from wire.batch import Flag, Tombstone
 from wire.ids import BatchKey, HubId, Region
 from wire.ranges import Ranges
@@ -54,11 +55,14 @@ async def contents(
     return known
 
 
-async def add_dead_letters(connection: Session, letters: Sequence[DeadLetter]) -> None:
+async def add_dead_letters(connection: Session, letters: Sequence[DeadLetter]) -> int:
     """See ``Transaction.add_dead_letters``."""
     each_once = {(*each.key, each.crc): (each.reason, each.body) for each in letters}
     rows = [(*key, *kept) for key, kept in each_once.items()]
-    await connection.execute(_SQL["add_dead_letters"], *_columns(rows, 6))
+    status = await connection.execute(
+        _SQL["add_dead_letters"], *_columns(rows, 6), DEAD_LETTERS_PER_HUB_MAX
+    )
+    return len(rows) - int(status.split()[-1])
 
 
 async def add_sheds(connection: Session, tombstones: Sequence[Tombstone]) -> None:

@@ -51,10 +51,28 @@ cross join lateral (
 ) as b;
 
 -- name: add_dead_letters
+-- $7: how many a hub may have; those kept already are no news.
+with asked as (
+    select k.*, exists (
+        select from dead_letters d
+        where d.hub_id = k.hub_id and d.epoch = k.epoch
+          and d.sequence = k.sequence and d.crc = k.crc
+    ) as known
+    from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[])
+        as k (hub_id, epoch, sequence, crc, reason, body)
+),
+placed as (
+    select *, row_number() over (partition by hub_id, known order by epoch, sequence, crc) as place
+    from asked
+),
+held as (
+    select hub_id, count(*) as letters from dead_letters
+    where hub_id = any($1) group by hub_id
+)
 insert into dead_letters (hub_id, epoch, sequence, crc, reason, body)
 select hub_id, epoch, sequence, crc, reason, body
-from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[])
-    as k (hub_id, epoch, sequence, crc, reason, body)
+from placed left join held using (hub_id)
+where known or place + coalesce(letters, 0) <= $7::bigint
 order by hub_id, epoch, sequence, crc
 on conflict (hub_id, epoch, sequence, crc)
 do update set attempts = dead_letters.attempts + 1, last_at = now();

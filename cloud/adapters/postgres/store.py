@@ -15,8 +15,10 @@ from cloud.adapters.postgres.copy import READING_COLUMNS, stream
 from cloud.adapters.postgres.pool import Pool, Session, translated
 from cloud.adapters.postgres.sql import statements
 from cloud.core.arrivals import DeadLetter, Life, Parcel
+from cloud.core.detect_state import SENSORS_PER_HUB_MAX
 from cloud.core.ledger import Entry
 from cloud.core.rows import Rows
+from cloud.ports import NOBODY
 from wire.batch import Batch, Tombstone
 from wire.errors import InfrastructureError
 from wire.ids import BatchKey, HubId, Region, SensorId, UnixMs
@@ -78,10 +80,11 @@ class PostgresStore:
         """See ``Store``."""
         ids = sensor_ids.tolist()
         with translated():
-            await self._pool.execute(_SQL["claim"], ids, list(hub_ids), list(regions))
+            columns = (ids, list(hub_ids), list(regions))
+            await self._pool.execute(_SQL["claim"], *columns, SENSORS_PER_HUB_MAX)
             found = await self._pool.fetch(_SQL["speakers"], ids)
         speakers = {row["sensor_id"]: row["hub_id"] for row in found}
-        return [speakers[sensor_id] for sensor_id in ids]
+        return [speakers.get(sensor_id, NOBODY) for sensor_id in ids]
 
 
 class PostgresTransaction:
@@ -111,9 +114,9 @@ class PostgresTransaction:
         """See ``Transaction``."""
         await ledger.settle(self._connection, entries)
 
-    async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+    async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> int:
         """See ``Transaction``."""
-        await ledger.add_dead_letters(self._connection, letters)
+        return await ledger.add_dead_letters(self._connection, letters)
 
     async def add_sheds(self, tombstones: Sequence[Tombstone]) -> None:
         """See ``Transaction``."""
