@@ -22,7 +22,7 @@ SPIKE_RETURN: Final = 0.25  # "straight back" = to within this part of the jump
 
 FLAT_RUN_MIN: Final = 60  # equal values before a probe may be called stuck at all
 FLAT_CHANGES_MIN: Final = 30  # changes seen before: a probe never seen to move cannot be judged
-FLAT_ODDS: Final = 20.0  # ln(1 / probability) that a healthy probe stands still so long
+FLAT_ODDS: Final = 60.0  # ln(1 / probability) that a healthy probe stands still so long
 
 FAULT_SEVERITY: Final = 2
 IMPOSSIBLE_SEVERITY: Final = 2
@@ -109,6 +109,9 @@ def stuck(run: NDArray[np.int32], changes: NDArray[np.int32], pairs: NDArray[np.
 
     With ``p = changes / pairs`` the chance that two successive values differ, a healthy probe of
     that resolution stands still for ``FLAT_ODDS / p`` with probability ``exp(-FLAT_ODDS)``.
+    Real water changes in bursts, so its quiet runs are longer than that: over 85 days of one-minute
+    rows of a waterworks' two stations (GECCO 2017) odds of 20 found 3.5 probes stuck a day, 40
+    found 0.8 and 60 find 0.3. A probe that always trembles is found as soon at 60 as at 20.
 
     Args:
         run: Equal values up to and including the newest, >= 1.
