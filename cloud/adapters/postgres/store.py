@@ -1,5 +1,6 @@
 """The store in PostgreSQL: what ``Store`` and ``Transaction`` promise, one statement a promise."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ _LOG_COLUMNS: Final = (
 )
 _KEY: Final = ("hub_id", "epoch", "sequence")
 _MARKS: Final = ("metrics", "quality", "samples")
+KEPT_AT_ONCE: Final = 1_000
 
 
 class PostgresStore:
@@ -168,7 +170,7 @@ class PostgresTransaction:
         await self._keep(
             "refused_readings",
             (*_KEY, "sensor_id", "timestamp", *_MARKS, "reason"),
-            [(*kept, reason) for kept, reason in zip(_kept(rows, keys), reasons, strict=True)],
+            _kept(rows, keys, reasons),
         )
 
     async def add_conflicts(self, rows: Rows, keys: Sequence[BatchKey]) -> None:
@@ -178,7 +180,7 @@ class PostgresTransaction:
         )
 
     async def _keep(
-        self, table: str, columns: Sequence[str], records: Sequence[tuple[Any, ...]]
+        self, table: str, columns: Sequence[str], records: AsyncIterator[tuple[Any, ...]]
     ) -> None:
         """Put rows aside, each under the key of its batch.
 
@@ -196,17 +198,25 @@ class PostgresTransaction:
         )
 
 
-def _kept(rows: Rows, keys: Sequence[BatchKey]) -> list[tuple[Any, ...]]:
-    """Return rows kept aside, one record each, absent values as NULL."""
-    wide = rows.wide()
-    metrics = [[None if value != value else value for value in row] for row in wide.tolist()]
-    columns = (rows.batch, rows.sensor_ids, rows.observed_at_ms, rows.quality, rows.samples)
-    return [
-        (*keys[batch], sensor_id, _time(at_ms), values, quality, samples)
-        for values, batch, sensor_id, at_ms, quality, samples in zip(
-            metrics, *(column.tolist() for column in columns), strict=True
-        )
-    ]
+async def _kept(
+    rows: Rows, keys: Sequence[BatchKey], reasons: Sequence[str] | None = None
+) -> AsyncIterator[tuple[Any, ...]]:
+    """Yield rows kept aside, one record each, absent values as NULL.
+
+    A record costs microseconds, so a flush of nothing else would hold up its process for a second:
+    after every ``KEPT_AT_ONCE`` others get their turn.
+    """
+    for low in range(0, len(rows), KEPT_AT_ONCE):
+        part = rows.take(slice(low, low + KEPT_AT_ONCE))
+        wide = part.wide().astype(object)
+        wide[wide != wide] = None
+        columns = (part.batch, part.sensor_ids, part.observed_at_ms, part.quality, part.samples)
+        why = [()] * len(part) if reasons is None else [(r,) for r in reasons[low:][: len(part)]]
+        for values, reason, batch, sensor_id, at_ms, quality, samples in zip(
+            wide.tolist(), why, *(column.tolist() for column in columns), strict=True
+        ):
+            yield (*keys[batch], sensor_id, _time(at_ms), values, quality, samples, *reason)
+        await asyncio.sleep(0)
 
 
 def _rows(found: Sequence[Any]) -> Rows:
