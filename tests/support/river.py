@@ -99,7 +99,7 @@ class River:
     def _hub(self, number: int, window_ms: int, *, breach: bool) -> Hub:
         dice, hub_id = self.weather.dice, HubId(f"hub-{number}")
         trusted = dice.random() < 0.5
-        age_ms = dice.choice([1_000, 2_500, 4_000])
+        age_ms = dice.choice([1_000, 3_000, 5_000])
         kind = Kind(hub_id, NORTH, STORE, window_ms, trusted, age_ms)
         wall = UnixMs(NOON + dice.choice([0, 0, -20_000, 20_000]) if trusted else 0)
         sim = SimHub(kind, self.weather, self.broker, self.folder / hub_id, wall)

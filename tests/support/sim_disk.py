@@ -5,17 +5,28 @@ It keeps its own record of what was ever made durable, for the laws to compare w
 
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 import edge_agent.adapters.spool as spool_module
 from edge_agent.adapters.sqlite import named_statements
 from tests.support.sim_life import Weather, step
+from wire.batch import Kind
 from wire.ids import BatchKey, Epoch, HubId, Sequence
 
 _SQL: Final = named_statements(Path(spool_module.__file__).with_suffix(".sql"))
 _SEAL, _THIN, _WIDEN = _SQL["seal"], _SQL["thin"], _SQL["widen"]
 _TAKE, _KEEP = _SQL["take"], _SQL["keep_undated"]
+
+
+def _tables() -> bytes:
+    with closing(sqlite3.connect(":memory:")) as made:
+        made.executescript(_SQL["schema"])
+        return made.serialize()
+
+
+_TABLES: Final = _tables()
 
 
 class Disk(sqlite3.Connection):
@@ -39,13 +50,16 @@ class Disk(sqlite3.Connection):
         self.undated = self.errors = 0
         self._batches: list[tuple[BatchKey, bytes, bool]] = []
         self._readings: list[tuple[Any, ...]] = []
-        self._waiting = 0
+        self._waiting = self._full = 0
         return self
 
     def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
         self._wear()
         if sql == _SEAL:
             if self.weather.strikes(self.weather.faults.full):
+                self._full = self.weather.dice.randint(1, 3)  # thin; then shed; then shed more
+            if self._full and values[2] != Kind.SHED:
+                self._full -= 1
                 self.weather.note(f"{self.hub_id}: disk full")
                 full = sqlite3.OperationalError("database or disk is full")
                 full.sqlite_errorcode = sqlite3.SQLITE_FULL
@@ -62,6 +76,12 @@ class Disk(sqlite3.Connection):
             self._committed()
             self._wear()
         return cursor
+
+    def executescript(self, script: str, /) -> sqlite3.Cursor:
+        if script != _SQL["schema"]:
+            return super().executescript(script)
+        self._wear()
+        return self.cursor()  # the tables are there: ``a_disk`` made them
 
     def executemany(self, sql: str, rows: Iterable[Any], /) -> sqlite3.Cursor:
         self._wear()
@@ -132,5 +152,5 @@ class Disk(sqlite3.Connection):
 def a_disk(weather: Weather, hub_id: HubId) -> Disk:
     """Return an empty disk."""
     made = sqlite3.connect(":memory:", isolation_level=None, factory=Disk)
-    made.executescript(_SQL["schema"])
+    made.deserialize(_TABLES)
     return made.ready(weather, hub_id)

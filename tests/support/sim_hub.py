@@ -1,7 +1,7 @@
 """A hub in the simulated river: the real agent's parts, put together as ``edge_agent.run`` does."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -23,8 +23,8 @@ from water.screening import plausible
 from wire.control import Health
 from wire.ids import Epoch, HubId, Region, SensorId, UnixMs
 from wire.limits import MIB
-from wire.reading import NO_TIME, decode_status, parse_sensor_message
-from wire.topics import parse_sensor_data
+from wire.reading import decode_status
+from wire.topics import sensor_data
 
 _HEALTHY, _PROBE = bands(), plausible()
 
@@ -75,15 +75,11 @@ class Port:
                 self.statuses.append((sensor_id, through_ms))
                 self.changed.set()
 
-    async def bring(self, name: str, body: bytes) -> None:
-        """Carry a sensor's message to the agent."""
+    async def bring(self, sensor_id: int, times_ms: Sequence[int], body: bytes) -> None:
+        """Carry a sensor's message, of readings of these times, to the agent."""
         assert self._accept is not None
-        message = parse_sensor_message(body, parse_sensor_data(name))
-        pairs = zip(message.sensor_ids.tolist(), message.observed_at_ms.tolist(), strict=True)
-        for sensor_id, at_ms in pairs:
-            if at_ms != NO_TIME:
-                self.accepted.setdefault(sensor_id, []).append(at_ms)
-        await self._accept(name, body)
+        self.accepted.setdefault(sensor_id, []).extend(times_ms)
+        await self._accept(sensor_data(SensorId(sensor_id)), body)
 
     def cut(self) -> None:
         """Break all sensors' connections."""

@@ -53,7 +53,7 @@ def bad_weather(dice: random.Random) -> Faults:
         silence=up_to(0.1),
         store=up_to(0.02),
         disk=up_to(0.01),
-        full=up_to(0.3),
+        full=up_to(0.7),
         mortal=up_to(1.0),
         delay_s=up_to(2.0) + 0.01,
     )

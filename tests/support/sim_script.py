@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from tests.support.builders import NOON
 from tests.support.sim_sensors import Said, Timeless, some
 
-FAULTY_S = 9.0
-"""Sensors say twelve seconds' worth of readings within it: some of it is a backlog."""
+FAULTY_S = 7.0
+"""Sensors say eleven seconds' worth of readings within it: some of it is a backlog."""
 _GOOD_PH, _BAD_PH, _ABSURD_PH = 8.2, 8.8, 20.0
 _BREACH = 5
 _FLOW_STEPS = 4_000
@@ -53,7 +53,7 @@ def _say(
     script: Script, dice: random.Random, sensor_id: int, *, kept: bool, odd: bool, breach: bool
 ) -> None:
     start = dice.randrange(1_000) + (0 if sensor_id in script.expired else NOON)
-    count = dice.randint(8, 14)
+    count = dice.randint(8, 11)
     times = [start + 1_000 * tick for tick in range(count)]
     ph = [round(_GOOD_PH + 0.001 * dice.randrange(100), 3) for _ in times]
     if breach:
@@ -65,7 +65,7 @@ def _say(
     flow = [step / 10 for step in dice.sample(range(_FLOW_STEPS), count)]
     low = 0
     while low < count:
-        high = min(count, low + dice.randint(1, 6))
+        high = min(count, low + dice.randint(2, 6))
         said = some(sensor_id, times[low:high], ph[low:high], flow[low:high], kept=kept)
         script.lines.append(Said((times[high - 1] - start) / 2_000 + 0.5, said))
         low = high

@@ -12,9 +12,7 @@ from firmware_sim.core.pending import Pending, ResendPolicy
 from firmware_sim.core.readings import Readings, readings
 from tests.support.sim_hub import Port
 from tests.support.sim_life import Weather
-from wire.ids import SensorId
 from wire.metric import METRICS, Metric
-from wire.topics import sensor_data
 
 _POLICY = ResendPolicy(after_ms=3_000)
 
@@ -69,7 +67,7 @@ class SimSensors:
             if isinstance(said, Timeless):
                 if self._port.is_open:
                     body = f'{{"sensor_id":{said.sensor_id},"flow":{said.flow!r}}}'.encode()
-                    await self._port.bring(sensor_data(SensorId(said.sensor_id)), body)
+                    await self._port.bring(said.sensor_id, (), body)
                 continue
             count = len(said.readings)
             self._pending.add(said.readings, np.arange(rows, rows + count))
@@ -102,9 +100,13 @@ class SimSensors:
 
     async def _send(self, taken: Readings, session: int) -> None:
         weather = self._weather
+        times: dict[int, list[int]] = {}
+        pairs = zip(taken.sensor_ids.tolist(), taken.observed_at_ms.tolist(), strict=True)
+        for sensor_id, at_ms in pairs:
+            times.setdefault(sensor_id, []).append(at_ms)
         for sensor_id, body in messages(taken):
             await asyncio.sleep(weather.delay_s() / 8)
             for _ in range(2 if weather.strikes(weather.faults.double) else 1):
                 if not self._port.is_open or self._port.session != session:
                     return
-                await self._port.bring(sensor_data(SensorId(sensor_id)), body)
+                await self._port.bring(sensor_id, times[sensor_id], body)
