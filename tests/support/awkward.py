@@ -74,7 +74,7 @@ class AwkwardBroker:
     async def _feed(self, writer: asyncio.StreamWriter) -> None:
         """Send to whoever is there, subscribed or not: our clients ask for one thing each."""
         while self.mood is not Mood.SILENT:
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.01)
             for topic, body in self.fed:
                 name = topic.encode()
                 writer.write(_framed(0x30, len(name).to_bytes(2) + name + body))
@@ -87,15 +87,20 @@ async def awkward(mood: Mood, *fed: tuple[str, bytes]) -> AsyncIterator[AwkwardB
     broker = AwkwardBroker(mood, fed)
     async with asyncio.TaskGroup() as tasks:
         serving: list[asyncio.Task[None]] = []
+        ended = False
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            serving.append(tasks.create_task(broker.serve(reader, writer)))
+            if ended:
+                writer.transport.abort()
+            else:
+                serving.append(tasks.create_task(broker.serve(reader, writer)))
 
         server = await asyncio.start_server(connected, "127.0.0.1", 0)
         broker.port = server.sockets[0].getsockname()[1]
         try:
             yield broker
         finally:
+            ended = True
             server.close()
             for each in serving:
                 each.cancel()
