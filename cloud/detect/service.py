@@ -12,6 +12,7 @@ import structlog
 from cloud.core.arrivals import Parcel, Unreadable, read
 from cloud.core.detect import Detector
 from cloud.core.detect_bands import BandBook
+from cloud.core.detect_calm import runs_of
 from cloud.core.detect_ledger import Remembered, Superseded
 from cloud.core.detect_rows import Rows, rows_of
 from cloud.core.detect_state import SENSORS_PER_HUB_MAX, HubState
@@ -163,10 +164,12 @@ class Detect:
 
     async def _own(self, hub: Hub, rows: Rows) -> Rows:
         """Return the rows whose sensors this hub speaks for, as far as the store knows."""
-        known = hub.detector.state.sensor_ids
-        strange = np.setdiff1d(rows.sensor_ids, known)
-        if not len(strange):
+        state = hub.detector.state
+        reported = rows.sensor_ids[runs_of(rows.sensor_ids)[0]]
+        if state.places(reported) is not None:
             return rows
+        known = state.sensor_ids
+        strange = np.setdiff1d(reported, known)
         asked = np.array([each for each in strange.tolist() if each not in hub.foreign], np.int64)
         foreign = set((await self._store.foreign(hub.hub_id, asked)).tolist())
         crowd = strange.tolist() if len(known) + len(strange) > SENSORS_PER_HUB_MAX else ()
