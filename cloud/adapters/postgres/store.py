@@ -170,13 +170,15 @@ class PostgresTransaction:
         await self._keep(
             "refused_readings",
             (*_KEY, "sensor_id", "timestamp", *_MARKS, "reason"),
-            _kept(rows, keys, reasons),
+            kept_records(rows, keys, reasons),
         )
 
     async def add_conflicts(self, rows: Rows, keys: Sequence[BatchKey]) -> None:
         """See ``Transaction``."""
         await self._keep(
-            "reading_conflicts", (*_KEY, "sensor_id", "timestamp", *_MARKS), _kept(rows, keys)
+            "reading_conflicts",
+            (*_KEY, "sensor_id", "timestamp", *_MARKS),
+            kept_records(rows, keys),
         )
 
     async def _keep(
@@ -198,7 +200,7 @@ class PostgresTransaction:
         )
 
 
-async def _kept(
+async def kept_records(
     rows: Rows, keys: Sequence[BatchKey], reasons: Sequence[str] | None = None
 ) -> AsyncIterator[tuple[Any, ...]]:
     """Yield rows kept aside, one record each, absent values as NULL.
