@@ -12,6 +12,7 @@ COUNTS: Final = (
     "readings_sent",
     "readings_stored",
     "refused",
+    "shed",
     "missing",
     "extra",
     "conflicting",
