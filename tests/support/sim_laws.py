@@ -104,17 +104,25 @@ def _stored(river: River, hub: Hub) -> None:
 
 def _fates(river: River, hub: Hub) -> Iterator[tuple[int, int | None, float, int, int]]:
     """Yield (sensor, time, flow, samples, quality) of every routine row that has a fate."""
-    tables, sealed = river.store.tables, hub.sim.disk.sealed
+    tables = river.store.tables
     own = {sensor_id for sensor_id, _ in hub.sim.disk.taken}
     for (sensor_id, at_ms), (values, quality, _, samples) in tables.readings.items():
         if sensor_id in own:
             yield sensor_id, at_ms, values[Metric.FLOW] or 0.0, samples, quality
     yield from _refused(river, hub)
-    for life, entry in tables.ledger.items():
+    for lost in _shed(river, hub):
+        if lost.seal.kind is BatchKind.ROUTINE:
+            yield from _rows(lost, np.ones(len(lost), np.bool_))
+
+
+def _shed(river: River, hub: Hub) -> Iterator[Batch]:
+    """Yield every batch with rows that its hub lost on purpose, and said so."""
+    sealed = hub.sim.disk.sealed
+    for life, entry in river.store.tables.ledger.items():
         for key in (BatchKey(*life, Sequence(number)) for number in _each(entry.shed)):
             lost = decode(sealed[key][-1]) if key in sealed else None
-            if isinstance(lost, Batch) and lost.seal.kind is BatchKind.ROUTINE:
-                yield from _rows(lost, np.ones(len(lost), np.bool_))
+            if isinstance(lost, Batch):
+                yield lost
 
 
 def _refused(river: River, hub: Hub) -> Iterator[tuple[int, int | None, float, int, int]]:
@@ -170,11 +178,15 @@ def _evaluation(river: River) -> None:
 
 
 def _alerts(river: River) -> None:
-    """One alert for the contamination, and about the water no other."""
+    """One alert for the contamination, unless it was shed on record; about the water no other."""
     tables = river.tables
     about_water = [a for a in tables.alerts.values() if a.kind == "contamination"]
-    (breach,) = (hub.script.breach for hub in river.hubs if hub.script.breach)
-    expected = (breach[0], str(Cause.HIGH), SPECS[Metric.PH].column)
+    (hub,) = (hub for hub in river.hubs if hub.script.breach)
+    assert hub.script.breach is not None
+    sensor_id = hub.script.breach[0]
+    if not about_water and any((lost.sensor_ids == sensor_id).any() for lost in _shed(river, hub)):
+        return
+    expected = (sensor_id, str(Cause.HIGH), SPECS[Metric.PH].column)
     _require({tuple(a.key) for a in about_water} == {expected}, f"alerts: {about_water}")
     # Seen out of order, its beginning may be history and its rest live: one alert of each, no more.
     of_each = Counter(alert.historical for alert in about_water)
