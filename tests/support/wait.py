@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def until(
-    condition: Callable[[], T | Awaitable[T]], *, within_s: float = 10.0, poll_s: float = 0.01
+    condition: Callable[[], T | Awaitable[T]], *, within_s: float = 30.0, poll_s: float = 0.01
 ) -> T:
     """Return the first truthy answer of ``condition``.
 
