@@ -85,6 +85,7 @@ def unreadable(sequence: int = 0) -> Lent:
     return a_delivery(batch)
 
 
+@pytest.mark.spec("S1", "K4", "K5")
 async def test_a_batch_is_stored_once_and_receipted(world: World) -> None:
     batch = a_batch(sensors=[7, 8], ph=[7.1, np.nan])
     done, receipts = await world.flush(a_delivery(batch))
