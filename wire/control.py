@@ -1,5 +1,10 @@
-"""What hub and cloud tell each other about batches: receipt, hello, health."""
+"""What hub and cloud tell each other about batches: receipt, hello, health.
 
+A msgpack array ``[version, payload, crc]``; the payload is the message's own array, the CRC-32 over
+it is seeded with the version: a receipt damaged on its way must not make a hub forget.
+"""
+
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -95,9 +100,8 @@ class Health:
 
 def encode_receipt(receipt: Receipt) -> bytes:
     """Return the wire form."""
-    return pack(
+    return _sealed(
         [
-            VERSION,
             receipt.store_id.bytes,
             receipt.epoch,
             receipt.received,
@@ -134,7 +138,7 @@ def decode_receipt(body: bytes) -> Receipt:
 
 def encode_hello(hello: Hello) -> bytes:
     """Return the wire form."""
-    return pack([VERSION, [(held.epoch, held.next_sequence, held.held) for held in hello.epochs]])
+    return _sealed([[(held.epoch, held.next_sequence, held.held) for held in hello.epochs]])
 
 
 def decode_hello(body: bytes) -> Hello:
@@ -158,9 +162,8 @@ def decode_hello(body: bytes) -> Hello:
 
 def encode_health(health: Health) -> bytes:
     """Return the wire form."""
-    return pack(
+    return _sealed(
         [
-            VERSION,
             health.online,
             health.version,
             health.epochs,
@@ -199,12 +202,19 @@ def decode_health(body: bytes) -> Health:
     return _read(body, read)
 
 
+def _sealed(fields: list[Any]) -> bytes:
+    payload = pack(fields)
+    return pack([VERSION, payload, zlib.crc32(payload, VERSION)])
+
+
 def _read(body: bytes, read: Callable[[list[Any]], T]) -> T:
     try:
-        fields = unpack(body, bytes_max=CONTROL_BYTES_MAX)
-        if type(fields) is not list or not fields or fields[0] != VERSION:
+        version, payload, crc = unpack(body, bytes_max=CONTROL_BYTES_MAX)
+        if version != VERSION or type(version) is not int:
             raise ValueError(f"is not of version {VERSION}")
-        return read(fields[1:])
+        if type(payload) is not bytes or zlib.crc32(payload, version) != crc:
+            raise ValueError("does not match its checksum")
+        return read(_listed(unpack(payload, bytes_max=CONTROL_BYTES_MAX), COUNTERS_MAX))
     except (ValueError, TypeError, *UNPACKABLE) as exc:
         raise MalformedMessageError(str(exc)) from exc
 

@@ -1,5 +1,6 @@
 """wire.control: what is said arrives as said; what could not be true is refused."""
 
+import zlib
 from uuid import UUID
 
 import msgpack
@@ -31,6 +32,13 @@ from wire.limits import (
 from wire.ranges import Ranges
 
 STORE = UUID("00000000-0000-4000-8000-000000000001")
+
+
+def sealed(fields: object, version: int = 1) -> bytes:
+    """Return a whole message with a true checksum that says whatever it likes."""
+    payload = msgpack.packb(fields)
+    return bytes(msgpack.packb([version, payload, zlib.crc32(payload, version)]))
+
 
 epochs = st.integers(0, 2**63 - 1).map(Epoch)
 sets = st.lists(
@@ -86,30 +94,42 @@ def test_the_largest_legal_messages_fit_their_frame() -> None:
 )
 def test_a_receipt_that_cannot_be_true_is_refused(received: object, refused: object) -> None:
     with pytest.raises(MalformedMessageError):
-        decode_receipt(msgpack.packb([1, STORE.bytes, 5, received, refused, 0]))
+        decode_receipt(sealed([STORE.bytes, 5, received, refused, 0]))
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         [],
-        [2, STORE.bytes, 5, [], [], 0],
-        [1, b"short", 5, [], [], 0],
-        [1, STORE.bytes, True, [], [], 0],
-        [1, STORE.bytes, 5, [], []],
+        [b"short", 5, [], [], 0],
+        [STORE.bytes, True, [], [], 0],
+        [STORE.bytes, 5, [], []],
         {"store": 1},
         7,
     ],
 )
 def test_other_shapes_are_no_receipt(fields: object) -> None:
     with pytest.raises(MalformedMessageError):
-        decode_receipt(msgpack.packb(fields))
+        decode_receipt(sealed(fields))
+
+
+def test_another_version_is_refused() -> None:
+    with pytest.raises(MalformedMessageError, match="version"):
+        decode_receipt(sealed([STORE.bytes, 5, [], [], 0], version=2))
+
+
+@given(sets, st.data())
+def test_a_flipped_bit_never_makes_a_hub_forget(received: Ranges, data: st.DataObject) -> None:
+    body = bytearray(encode_receipt(Receipt(STORE, Epoch(5), received, (), UnixMs(5))))
+    body[data.draw(st.integers(0, len(body) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(MalformedMessageError):
+        decode_receipt(bytes(body))
 
 
 def test_gauges_are_bounded_in_number_and_kind() -> None:
     many = {f"gauge_{n}": n for n in range(65)}
     wrong: list[object] = [many, {"spool": "full"}, {"spool": -1}, {"x" * 65: 1}, []]
     for gauges in wrong:
-        body = msgpack.packb([1, True, "0.1.0", [], True, 0, gauges])
+        body = sealed([True, "0.1.0", [], True, 0, gauges])
         with pytest.raises(MalformedMessageError):
             decode_health(body)
