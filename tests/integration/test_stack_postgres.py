@@ -56,7 +56,7 @@ async def test_an_orphan_in_the_data_directory_makes_room(postgres: Postgres) ->
         async with running(postgres, port) as process:
             assert process.pid != orphan.pid
             assert await run(postgres.url(port), "SELECT 1") == 1
-        assert await orphan.exited() == 0
+        await orphan.exited()  # its status depends on what it was doing
 
 
 async def test_nobody_enters_without_the_password(postgres: Postgres) -> None:

@@ -141,6 +141,8 @@ class FakeCloud:
                 for receipt in self.hear(parse(message.topic.value).channel, message.payload):
                     name = topic(Region("north"), HubId("hub-1"), Channel.RECEIPT)
                     await client.publish(name, encode_receipt(receipt), qos=1)
+                    if not _wanted():  # waiting for a PUBACK may forget that we were cancelled
+                        return
 
     def hear(self, channel: Channel, body: bytes) -> list[Receipt]:
         """Store and return what to promise."""

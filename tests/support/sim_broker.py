@@ -17,7 +17,7 @@ from wire.topics import Channel, Lane, lane_topic, topic
 
 PUBACK_WITHIN_S = 8.0
 HELD_MAX = 10_000
-_CHECKED = (f"/{Channel.BATCH}", f"/{Channel.URGENT}")
+_LANES = lane_topic(Lane.HIGH).rpartition("/")[0]
 
 
 @dataclass(slots=True, eq=False)
@@ -106,8 +106,8 @@ class Broker:
         if weather.strikes(faults.lose):
             weather.note(f"lost on the way to {client.name}: {name}")
             return
-        # Only batches carry checksums of their own; TCP's must do for the rest.
-        if name.endswith(_CHECKED) and weather.strikes(faults.damage):
+        # What stages tell each other has no checksum of its own: it only wakes, or is for screens.
+        if not name.startswith(_LANES) and weather.strikes(faults.damage):
             weather.note(f"damaged on the way to {client.name}: {name}")
             at = weather.dice.randrange(len(body))
             body = body[:at] + bytes([body[at] ^ 1 << weather.dice.randrange(8)]) + body[at + 1 :]
