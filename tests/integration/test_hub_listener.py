@@ -17,7 +17,7 @@ from tests.support.wait import until
 from wire.clock import Clock, SystemClock
 from wire.ids import SensorId
 
-pytestmark = pytest.mark.spec("I1", "I2")
+pytestmark = pytest.mark.spec("I3", "I11")
 
 CONNECT = bytes.fromhex("10 10 0004 4d515454 04 02 003c 0004 70726265")
 

@@ -22,7 +22,7 @@ from water.screening import plausible
 from wire.ids import SensorId, UnixMs
 from wire.reading import decode_status
 
-pytestmark = pytest.mark.spec("I1", "I3")
+pytestmark = pytest.mark.spec("I3")
 
 
 @dataclass
