@@ -1,0 +1,1 @@
+"""The authority: keys, signatures and the folder they are kept in."""
