@@ -1,0 +1,151 @@
+"""A real RabbitMQ for tests: nodes as processes, certificates, and the topology as shipped."""
+
+import ssl
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP
+
+import trustme
+
+from gateway.cluster.files import conf
+from headgate.stack.process import Process, Program
+from headgate.stack.rabbitmq import ADMIN, Cluster, Node, Tls, cluster
+from tests.support.servers import rabbitmq
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Who names servers and clients; ``folder`` keeps what it has issued."""
+
+    folder: Path
+    ca: trustme.CA
+
+    @classmethod
+    def make(cls, folder: Path) -> "Authority":
+        """Make a new one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        authority = cls(folder, trustme.CA(key_type=trustme.KeyType.ECDSA))
+        authority.ca.cert_pem.write_to_path(str(authority.root))
+        return authority
+
+    @property
+    def root(self) -> Path:
+        """Its own certificate."""
+        return self.folder / "ca.crt"
+
+    def issue(self, name: str) -> Tls:
+        """Return the material of a client of that common name, or of ``localhost``."""
+        certificate, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
+        if not key.exists():
+            issued = self.ca.issue_cert(
+                "localhost" if name == "localhost" else f"{name}.test.invalid",
+                *(["127.0.0.1"] if name == "localhost" else []),
+                common_name=name,
+                key_type=trustme.KeyType.ECDSA,
+            )
+            certificate.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
+            issued.private_key_pem.write_to_path(str(key))
+        return Tls(self.root, certificate, key)
+
+    def context(self, name: str) -> ssl.SSLContext:
+        """Return what a client of that name connects with."""
+        tls = self.issue(name)
+        context = ssl.create_default_context(cafile=str(tls.authority))
+        context.load_cert_chain(tls.certificate, tls.key)
+        return context
+
+
+class Rabbits:
+    """A running cluster, of nodes that can be killed, paused and started again."""
+
+    def __init__(self, placed: Cluster, authority: Authority) -> None:
+        """Take where it is; nothing runs yet."""
+        self.cluster, self.authority = placed, authority
+        self._programs = {program.name: program for program in placed.programs()}
+        self._processes: dict[str, Process] = {}
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Its members."""
+        return self.cluster.nodes
+
+    @property
+    def management(self) -> str:
+        """Where the first node's HTTP API is."""
+        return f"http://127.0.0.1:{self.nodes[0].management}"
+
+    @property
+    def admin(self) -> tuple[str, str]:
+        """Who may use it."""
+        return ADMIN, self.cluster.admin_file.read_text()
+
+    def start(self, *numbers: int) -> None:
+        """Start nodes, all if none is named, and wait until they serve."""
+        names = [f"rabbitmq-{number}" for number in numbers] or list(self._programs)
+        for name in names:
+            self._processes[name] = Process(self._programs[name])
+            if name == "epmd":
+                self._wait(name)
+        for name in names:
+            self._wait(name)
+
+    def kill(self, number: int) -> None:
+        """End a node as a power cut would."""
+        process = self._processes.pop(f"rabbitmq-{number}")
+        process.signal(SIGKILL)
+        process.stop_now()
+
+    def pause(self, number: int) -> None:
+        """Freeze a node; its connections stay."""
+        self._processes[f"rabbitmq-{number}"].signal(SIGSTOP)
+
+    def resume(self, number: int) -> None:
+        """Let a frozen node go on."""
+        self._processes[f"rabbitmq-{number}"].signal(SIGCONT)
+
+    def stop(self) -> None:
+        """End everything, the nodes first."""
+        for name in sorted(self._processes, reverse=True):
+            process = self._processes.pop(name)
+            process.signal(SIGCONT)
+            process.signal(SIGKILL)  # what a test leaves in its queues is nobody's
+            process.stop_now()
+
+    def _wait(self, name: str) -> None:
+        program, process = self._programs[name], self._processes[name]
+        deadline = time.monotonic() + program.ready_within_s
+        while not _ready(program, process.pid):
+            assert process.returncode is None, program.log.read_text()[-4_000:]
+            assert time.monotonic() < deadline, program.log.read_text()[-4_000:]
+            time.sleep(0.05)
+
+
+def _ready(program: Program, pid: int) -> bool:
+    step = program.is_ready(pid)
+    try:
+        step.__await__().send(None)
+    except StopIteration as answer:
+        return bool(answer.value)
+    raise AssertionError("readiness of a node waits for nothing")
+
+
+@contextmanager
+def rabbits(nodes: int) -> Iterator[Rabbits]:
+    """Start a cluster; it is gone at the end, with all it kept."""
+    binaries = rabbitmq()
+    with tempfile.TemporaryDirectory(prefix="headgate-rabbit-") as scratch:
+        authority = Authority.make(Path(scratch, "pki"))
+        placed = cluster(
+            binaries, Path(scratch, "nodes"), authority.issue("localhost"), nodes=nodes
+        )
+        placed.create(conf())
+        running = Rabbits(placed, authority)
+        try:
+            running.start()
+            yield running
+        finally:
+            running.stop()
