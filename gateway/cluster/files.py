@@ -1,0 +1,155 @@
+"""The topology as RabbitMQ's own files: ``definitions.json`` and the shared ``rabbitmq.conf``."""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from gateway.cluster.topology import EXCHANGES, Rights, queue_specs, service_rights
+from gateway.core.limits import PACKET_BYTES_MAX
+from wire.ids import Region
+from wire.queues import TOPICS, VHOST
+
+Definitions = dict[str, list[dict[str, Any]]]
+
+MQTT_PORT: Final = 8883
+AMQP_PORT: Final = 5671
+
+
+def definitions(regions: Collection[Region]) -> Definitions:
+    """Return what ``POST /api/definitions`` takes. Importing it again changes nothing."""
+    specs = queue_specs(regions)
+    return {
+        "vhosts": [{"name": VHOST}],
+        "users": [user(name) for name in sorted(service_rights())],
+        "permissions": [permission(name, r) for name, r in sorted(service_rights().items())],
+        "topic_permissions": [
+            topic_permission(name, r) for name, r in sorted(service_rights().items())
+        ],
+        "exchanges": [_exchange(name, kind) for name, kind in EXCHANGES.items()],
+        "queues": [
+            _durable(spec.name) | {"arguments": dict(spec.arguments), "auto_delete": False}
+            for spec in specs
+        ],
+        "policies": [_policy(spec.name, spec.limits) for spec in specs],
+        "bindings": [
+            _binding(each.exchange, spec.name, each.key) for spec in specs for each in spec.bindings
+        ],
+    }
+
+
+def user(name: str) -> dict[str, Any]:
+    """Return a user nobody can be but by certificate."""
+    return {"name": name, "password_hash": "", "tags": []}
+
+
+def permission(name: str, rights: Rights) -> dict[str, Any]:
+    """Return what a user may declare, write to and read from."""
+    return {
+        "user": name,
+        "vhost": VHOST,
+        "configure": rights.configure,
+        "write": rights.write,
+        "read": rights.read,
+    }
+
+
+def topic_permission(name: str, rights: Rights) -> dict[str, Any]:
+    """Return which topics a user may use; without one the broker would allow them all."""
+    return {
+        "user": name,
+        "vhost": VHOST,
+        "exchange": TOPICS,
+        "write": rights.publish,
+        "read": rights.subscribe,
+    }
+
+
+def render(regions: Collection[Region]) -> str:
+    """Return ``definitions.json``."""
+    return json.dumps(definitions(regions), indent=2) + "\n"
+
+
+def conf() -> str:
+    """Return the part of ``rabbitmq.conf`` every node shares, wherever it runs."""
+    suites = (f"ssl_options.ciphers.{n} = {suite}" for n, suite in enumerate(_SUITES, start=1))
+    return "\n".join((_SHARED, *suites)) + "\n"
+
+
+_SHARED: Final = f"""\
+# Written by `headgate cluster files`. What differs from node to node goes into a later file.
+
+# Nobody enters in the clear, and nobody without a certificate.
+listeners.tcp = none
+listeners.ssl.1 = {AMQP_PORT}
+mqtt.listeners.tcp = none
+mqtt.listeners.ssl.1 = {MQTT_PORT}
+auth_mechanisms.1 = EXTERNAL
+ssl_cert_login_from = common_name
+mqtt.ssl_cert_login = true
+mqtt.allow_anonymous = false
+mqtt.vhost = {VHOST}
+mqtt.exchange = {TOPICS}
+
+# A minority stops rather than going its own way; a session lives where its hub is connected.
+cluster_partition_handling = pause_minority
+queue_master_locator = client-local
+
+# A batch fits, little more does.
+max_message_size = {PACKET_BYTES_MAX}
+vm_memory_high_watermark.relative = 0.5
+disk_free_limit.absolute = 2GB
+log.console.level = warning
+
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
+ssl_options.depth = 3
+ssl_options.honor_cipher_order = true
+ssl_options.versions.1 = tlsv1.3
+ssl_options.versions.2 = tlsv1.2"""
+
+_SUITES: Final = (
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+)
+
+
+def _durable(name: str) -> dict[str, Any]:
+    return {"name": name, "vhost": VHOST, "durable": True}
+
+
+def _exchange(name: str, kind: str) -> dict[str, Any]:
+    return _durable(name) | {
+        "type": kind,
+        "auto_delete": False,
+        "internal": False,
+        "arguments": {},
+    }
+
+
+def _policy(queue: str, limits: Mapping[str, object]) -> dict[str, Any]:
+    return {
+        "vhost": VHOST,
+        "name": queue,
+        "pattern": "^" + queue.replace(".", r"\.") + "$",
+        "apply-to": "queues",
+        "definition": dict(limits),
+        "priority": 0,
+    }
+
+
+def _binding(exchange: str, queue: str, key: str) -> dict[str, Any]:
+    return {
+        "source": exchange,
+        "vhost": VHOST,
+        "destination": queue,
+        "destination_type": "queue",
+        "routing_key": key,
+        "arguments": {},
+    }
