@@ -1,4 +1,4 @@
-"""Fixtures everybody shares: a real PostgreSQL, started when the first test asks for one."""
+"""Fixtures everybody shares: real PostgreSQLs, started when the first test asks for one."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.postgres import Server, reachable_folder, server
+from headgate.stack.postgres import find
+from tests.support.postgres import Server, Servers, flavours, reachable_folder, servers
 
 # A busy machine is no counterexample: no property is judged by how long it took.
 settings.register_profile(
@@ -15,11 +16,23 @@ settings.register_profile(
 settings.load_profile("house")
 
 
+def pytest_report_header() -> str:
+    """Say over whose PostgreSQL the tests run."""
+    found = [f"{find(each).major} ({each})" for each in flavours()]
+    return f"PostgreSQL: {found[0]}; contract tests over {' and '.join(found)}"
+
+
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Server]:
-    """One PostgreSQL per pytest process; HEADGATE_POSTGRES=system|embedded chooses whose."""
-    with server() as running:
+def postgres_servers() -> Iterator[Servers]:
+    """PostgreSQLs of this pytest process; HEADGATE_POSTGRES=system|embedded allows one only."""
+    with servers() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres_server(postgres_servers: Servers) -> Server:
+    """The system's PostgreSQL if there is one, else the wheel's."""
+    return postgres_servers.of(flavours()[0])
 
 
 @pytest.fixture

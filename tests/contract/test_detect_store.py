@@ -24,7 +24,7 @@ from tests.support.detect import (
     ph_batch,
     ph_rows,
 )
-from tests.support.postgres import Server
+from tests.support.postgres import Servers, flavours
 from wire.batch import Kind
 from wire.ids import HubId
 from wire.topics import Channel
@@ -33,13 +33,12 @@ World: TypeAlias = MemoryDetect | TablesDetect
 HIGH, GOOD = 9.31, 7.0
 
 
-@pytest.fixture(params=["memory", "postgres"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+@pytest.fixture(params=["memory", *flavours()])
+async def store(request: pytest.FixtureRequest, postgres_servers: Servers) -> AsyncIterator[World]:
     if request.param == "memory":
         yield MemoryDetect()
         return
-    server: Server = request.getfixturevalue("postgres_server")
-    async with server.migrated() as url, pool(url) as opened:
+    async with postgres_servers.of(request.param).migrated() as url, pool(url) as opened:
         yield TablesDetect(opened)
 
 

@@ -20,6 +20,7 @@ from cloud.ports import Store
 from tests.support.builders import EPOCH, HUB, NOON, NORTH, a_batch, a_key, a_seal, a_tombstone
 from tests.support.cloud import STORE, Lent, MemoryStore, StoppedClock, Tables, a_delivery
 from tests.support.cloud_tables import read_tables
+from tests.support.postgres import Servers, flavours
 from wire.batch import Batch, Flag, Kind
 from wire.codec import encode
 from wire.control import Held, Hello, Receipt, decode_receipt, encode_hello
@@ -66,15 +67,13 @@ async def postgres_world(url: str) -> AsyncIterator[World]:
         yield World(PostgresStore(connections, STORE), lambda: read_tables(url))
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def place(request: pytest.FixtureRequest) -> str | None:
-    """Whose store: an address of PostgreSQL, or None for the twin."""
-    return request.getfixturevalue("database_url") if request.param == "postgres" else None
-
-
-@pytest.fixture
-async def world(place: str | None) -> AsyncIterator[World]:
-    async with memory_world() if place is None else postgres_world(place) as made:
+@pytest.fixture(params=["memory", *flavours()])
+async def world(request: pytest.FixtureRequest, postgres_servers: Servers) -> AsyncIterator[World]:
+    if request.param == "memory":
+        async with memory_world() as made:
+            yield made
+        return
+    async with postgres_servers.of(request.param).migrated() as url, postgres_world(url) as made:
         yield made
 
 

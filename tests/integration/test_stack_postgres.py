@@ -9,13 +9,13 @@ import asyncpg
 import pytest
 
 from headgate.stack.errors import StackError
-from headgate.stack.postgres import Flavour, Postgres, cluster, find
+from headgate.stack.postgres import Postgres, cluster, find
 from headgate.stack.process import Process
-from tests.support.postgres import free_port
+from tests.support.postgres import flavours, free_port
 from tests.support.wait import until
 
 
-@pytest.fixture(params=list(Flavour))
+@pytest.fixture(params=flavours())
 def postgres(request: pytest.FixtureRequest, open_folder: Path) -> Postgres:
     made = cluster(find(request.param), open_folder / "postgres", open_folder / "pgpass")
     made.create()

@@ -1,5 +1,6 @@
-"""A real PostgreSQL for tests: one server per pytest process, a fresh database per test."""
+"""Real PostgreSQLs for tests: one server a flavour and process, a fresh database per test."""
 
+import functools
 import itertools
 import os
 import shutil
@@ -9,12 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
 
+from headgate.stack.errors import StackError
 from headgate.stack.postgres import Flavour, Postgres, cluster, find
 from headgate.stack.process import Process, Program
 
@@ -64,15 +66,48 @@ class Server:
             await connection.close()
 
 
+@functools.cache
+def flavours() -> tuple[Flavour, ...]:
+    """Return whose PostgreSQL there is, the system's first; HEADGATE_POSTGRES narrows it to one.
+
+    Raises:
+        StackError: There is none.
+    """
+    chosen = os.environ.get("HEADGATE_POSTGRES")
+    if chosen:
+        return (find(Flavour(chosen)).flavour,)
+    found = []
+    for flavour in Flavour:
+        with suppress(StackError):
+            found.append(find(flavour).flavour)
+    return tuple(found) or (find().flavour,)
+
+
+@dataclass
+class Servers:
+    """A server of each flavour, started when it is first asked for."""
+
+    _exits: ExitStack
+    _running: dict[Flavour, Server] = field(default_factory=dict)
+
+    def of(self, flavour: Flavour) -> Server:
+        """Return the running server of a flavour."""
+        if flavour not in self._running:
+            self._running[flavour] = self._exits.enter_context(_server(flavour))
+        return self._running[flavour]
+
+
 @contextmanager
-def server() -> Iterator[Server]:
-    """Start a server of the flavour HEADGATE_POSTGRES names; it loses everything at the end."""
-    flavour = os.environ.get("HEADGATE_POSTGRES")
+def servers() -> Iterator[Servers]:
+    """Lend servers; they lose everything at the end."""
+    with ExitStack() as exits:
+        yield Servers(exits)
+
+
+@contextmanager
+def _server(flavour: Flavour) -> Iterator[Server]:
     with reachable_folder() as folder:
-        passfile = folder / "pgpass"
-        postgres = cluster(
-            find(Flavour(flavour) if flavour else None), folder / "postgres", passfile
-        )
+        postgres = cluster(find(flavour), folder / "postgres", folder / "pgpass")
         postgres.create()
         port = free_port()
         program = postgres.program(port, folder / "postgres.log", **_NO_FSYNC, **_SMALL)
