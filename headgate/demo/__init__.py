@@ -5,13 +5,16 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from headgate.demo.river import Account, demo
 from headgate.stack.errors import StackError
 
+INTERRUPTED: Final = 130
+
 
 def run(arguments: Sequence[str]) -> int:
-    """Show the river; return 0 when nothing is missing, extra or silent, else 1."""
+    """Show the river; return 0 when nothing is missing or extra, else 1; 130 without a count."""
     parser = argparse.ArgumentParser(
         prog="headgate demo",
         description="Start everything on this machine, contaminate simulated water again and "
@@ -24,6 +27,9 @@ def run(arguments: Sequence[str]) -> int:
         parser.error("--seconds: contaminations need at least 10")
     try:
         account = asyncio.run(demo(chosen.seconds, as_json=chosen.json, tell=_tell))
+    except KeyboardInterrupt:
+        _tell("stopped before the count; nothing runs any more")
+        return INTERRUPTED
     except StackError as exc:
         print(f"headgate: {exc.args[0]}\n  -> {exc.hint}", file=sys.stderr)
         return 1
@@ -40,7 +46,8 @@ def _summary(account: Account) -> str:
     return (
         f"{account['readings_sent']:,} sent = {account['readings_stored']:,} stored, "
         f"missing {account['missing']}, extra {account['extra']}, refused {account['refused']}\n"
-        f"{account['alerts']} alerts, {account['alerts_expected']} expected; "
+        f"{account['alerts']} alerts; of {account['alerts_expected']} that had to come "
+        f"missing {account['alerts_missing']}, without a cause {account['alerts_extra']}; "
         f"published to seen: p50 {latency['p50']} ms, p99 {latency['p99']} ms (n {latency['n']})\n"
         f"{account['bytes_per_reading']} bytes a reading between hub and cloud"
     )

@@ -40,15 +40,20 @@ async def demo(seconds: float | None, *, as_json: bool, tell: Callable[[str], No
     Raises:
         StackError: Something could not be started; it says what to type.
     """
+    tell("starting the platform and two hubs; this takes some ten seconds")
     with tempfile.TemporaryDirectory(prefix="headgate-demo-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         async with Stack(home, any_ports=True, tell=tell) as stack:
             brokers = [await _start_hub(stack, hub) for hub in HUBS]
             watch, ledger = Watch(), home / "ledger"
-            async with _fleet(stack, brokers, ledger, seconds or _FOR_EVER_S) as fleet:
+            async with _fleet(stack, brokers, ledger, seconds or _FOR_EVER_S, watch) as fleet:
                 await _spectate(stack, fleet, watch, live=not as_json)
+                tell("waiting for the last readings")
             await _drained(stack, watch)
-            return await _account(stack, watch, ledger)
+            tell("comparing every reading sent with the database")
+            account = await _account(stack, watch, ledger)
+            tell("stopping everything")
+    return account
 
 
 async def _start_hub(stack: Stack, hub: str) -> str:
@@ -62,7 +67,7 @@ async def _start_hub(stack: Stack, hub: str) -> str:
 
 @asynccontextmanager
 async def _fleet(
-    stack: Stack, brokers: list[str], ledger: Path, seconds: float
+    stack: Stack, brokers: list[str], ledger: Path, seconds: float, watch: Watch
 ) -> AsyncIterator[Process]:
     """Run the fleet; leaving early asks it to stop measuring and to see its readings committed."""
     arguments = [
@@ -81,8 +86,9 @@ async def _fleet(
         yield process
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(_DRAIN_WITHIN_S):
-            await process.wait()
+        with suppress(TimeoutError):  # what is then still under way, the account calls missing
+            async with asyncio.timeout(_DRAIN_WITHIN_S):
+                await follow_fleet(process, watch)
     finally:
         if process.returncode is None:
             process.kill()
@@ -163,6 +169,7 @@ async def _draw(stack: Stack, watch: Watch, *, live: bool) -> None:
     with Live(refresh_per_second=4, transient=False) as screen:
         while True:
             elapsed_s = time.monotonic() - started
+            watch.look(elapsed_s)
             screen.update(view(watch, stack.api_url, elapsed_s=elapsed_s))
             await asyncio.sleep(_EVERY_S)
 

@@ -1,41 +1,64 @@
-"""The live terminal view of the river."""
+"""The live terminal view of the river: it fits the terminal, whatever its size."""
 
-from typing import Any
+from typing import Any, Final
 
-from rich.console import Group
+from rich.layout import Layout
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from headgate.demo.watch import Watch
+from headgate.demo.watch import MISSING_AFTER_S, Watch
+
+_RIVER_LINES: Final = 4
+_FOOTER_LINES: Final = 2
+_HOPS: Final = {"received": "in the cloud", "found": "found", "alerted": "alert"}
 
 
-def view(watch: Watch, api_url: str, *, elapsed_s: float) -> Group:
-    """Return the picture of this moment."""
-    return Group(_river(watch, elapsed_s), _alerts(watch), _footer(watch, api_url))
+def view(watch: Watch, api_url: str, *, elapsed_s: float) -> Layout:
+    """Return the picture of this moment; alerts for which there is no room are left out."""
+    picture = Layout()
+    picture.split_column(
+        Layout(_river(watch, elapsed_s), size=_RIVER_LINES),
+        Layout(_alerts(watch)),
+        Layout(_footer(api_url), size=_FOOTER_LINES),
+    )
+    return picture
 
 
 def _river(watch: Watch, elapsed_s: float) -> Panel:
     on_the_way = watch.sent - watch.stored
-    line = Text.assemble(
-        ("2 hubs x 20 sensors   ", "bold"),
-        f"sent {watch.sent:,}  →  on the hubs' disks {watch.committed:,}  →  ",
+    count = Text.assemble(
+        f"sent {watch.sent:,} = ",
         (f"stored {watch.stored:,}", "bold green"),
-        f"   on the way {max(0, on_the_way):,}   extra {max(0, -on_the_way):,}",
+        f" + on the way {max(0, on_the_way):,}   ",
+        _wrong("missing", watch.missing),
+        "   ",
+        _wrong("extra", max(0, -on_the_way)),
     )
-    return Panel(line, title=f"the river · {elapsed_s:.0f} s", border_style="cyan")
+    about = Text(
+        f"2 hubs x 20 sensors; missing = sent {MISSING_AFTER_S:.0f} s ago and not stored", "dim"
+    )
+    return Panel(
+        Text("\n").join([count, about]),
+        title=f"the river · {elapsed_s:.0f} s",
+        border_style="cyan",
+    )
+
+
+def _wrong(name: str, count: int) -> tuple[str, str]:
+    return f"{name} {count:,}", "bold red" if count else "bold green"
 
 
 def _alerts(watch: Watch) -> Panel:
-    table = Table(expand=True, box=None, pad_edge=False)
-    table.add_column("", width=1)
-    table.add_column("sensor", width=7)
-    table.add_column("why", ratio=1)
-    table.add_column("hop by hop, ms", width=40, no_wrap=True)
+    table = Table(expand=True, box=None, pad_edge=False, show_header=False)
+    table.add_column(width=1)
+    table.add_column(width=11, no_wrap=True)
+    table.add_column(ratio=1)
     for alert in watch.alerts:
         fault = alert["kind"] == "sensor_fault"
         mark = Text("△", "yellow") if fault else Text("◆", "red")
-        table.add_row(mark, alert["sensor_id"], _sentence(alert), _hops(alert))
+        why = Text.assemble(alert["explanation"]["sentence"], "\n", (_hops(alert), "dim"))
+        table.add_row(mark, f"sensor {alert['sensor_id']}", why)
     latency = watch.latency()
     title = f"alerts · {len(watch.alerts_seen)}"
     if latency["n"]:
@@ -43,20 +66,18 @@ def _alerts(watch: Watch) -> Panel:
     return Panel(table, title=title, border_style="red")
 
 
-def _sentence(alert: dict[str, Any]) -> str:
-    return str(alert["explanation"]["sentence"])
-
-
 def _hops(alert: dict[str, Any]) -> str:
     """Return when the completing reading was where, counted from its observation."""
     at = alert["explanation"]["hops_ms"]
-    names = {"received": "in the cloud", "found": "found", "alerted": "alert"}
-    return "  ".join(
-        f"{name} +{at[hop] - at['observed']:.0f}" for hop, name in names.items() if at.get(hop)
+    return " → ".join(
+        f"{name} +{at[hop] - at['observed']:.0f} ms" for hop, name in _HOPS.items() if at.get(hop)
     )
 
 
-def _footer(watch: Watch, api_url: str) -> Text:
+def _footer(api_url: str) -> Text:
     return Text(
-        f"{api_url}/api/alerts   {api_url}/api/gaps   {api_url}/metrics   Ctrl-C ends", "dim"
+        f"API {api_url}   try /api/alerts, /api/gaps, /docs, /metrics\n"
+        "Ctrl-C counts everything once more and leaves nothing behind",
+        "dim",
+        no_wrap=True,
     )

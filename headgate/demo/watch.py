@@ -7,7 +7,8 @@ from datetime import datetime
 from statistics import median
 from typing import Any, Final
 
-ALERTS_SHOWN: Final = 6
+ALERTS_SHOWN: Final = 12
+MISSING_AFTER_S: Final = 10.0
 _AFFECTED_MAX: Final = 20_000
 
 
@@ -21,6 +22,7 @@ class Watch:
         stored: Readings in PostgreSQL.
         alerts: The latest alerts, newest first, each with ``latency_ms`` if it could be timed.
         latencies_ms: From publishing the reading that completed the rule to the alert in hand.
+        missing: Readings sent ``MISSING_AFTER_S`` before the last look and not stored, >= 0.
     """
 
     sent: int = 0
@@ -29,6 +31,8 @@ class Watch:
     alerts: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=ALERTS_SHOWN))
     alerts_seen: set[str] = field(default_factory=set)
     latencies_ms: list[float] = field(default_factory=list)
+    _due: int = 0
+    _sent_by: deque[tuple[float, int]] = field(default_factory=deque)
     _published_ms: dict[tuple[int, int], int] = field(default_factory=dict)
     _waiting: dict[tuple[int, int], float] = field(default_factory=dict)
 
@@ -56,6 +60,17 @@ class Watch:
             self._time(key, at_ms)
         else:
             self._waiting[key] = at_ms  # the fleet's line is still in the pipe
+
+    def look(self, at_s: float) -> None:
+        """Note how much has been sent by now, on a steady clock; a few times a second."""
+        self._sent_by.append((at_s, self.sent))
+        while self._sent_by[0][0] <= at_s - MISSING_AFTER_S:
+            _, self._due = self._sent_by.popleft()
+
+    @property
+    def missing(self) -> int:
+        """See the class."""
+        return max(0, self._due - self.stored)
 
     def latency(self) -> dict[str, float | int | None]:
         """Return how many alerts were timed, and how long they took in milliseconds."""

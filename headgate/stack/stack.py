@@ -202,8 +202,9 @@ class Stack:
 
     async def _start_stage(self, role: str, share: str) -> None:
         if role in self._stages:
-            await self.start(stage(role, self.home, self._ports, self.database_url, share))
-            self._tell(f"API on {self.api_url}" if role == "api" else f"{role} {share}")
+            program = stage(role, self.home, self._ports, self.database_url, share)
+            await self.start(program)
+            self._tell(f"API on {self.api_url}" if role == "api" else f"{program.name} runs")
 
     def _choose_ports(self) -> Ports:
         """Return the ports of last time, which hubs know, or the usual ones, or the next free."""
