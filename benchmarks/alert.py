@@ -18,7 +18,7 @@ import asyncpg
 from benchmarks import ingest
 from benchmarks.report import Figure, Report, arguments, tell
 from headgate.demo.river import follow_alerts, follow_fleet
-from headgate.demo.watch import Watch
+from headgate.demo.watch import Watch, summary
 from headgate.stack.network import free_port
 from headgate.stack.programs import command, environment
 from headgate.stack.stack import Stack
@@ -72,7 +72,12 @@ async def _alerts(seconds: int, batches_per_s: float | None) -> dict[str, object
                 await asyncio.sleep(2)  # the last alerts follow the last readings
                 listening.cancel()
             told = await _ended(flood) if flood else {}
-            return {"latency_ms": watch.latency(), "flood": told, "stored": await _stored(stack)}
+            return {
+                "latency_ms": watch.latency(),
+                "hops_ms": {hop: summary(spent) for hop, spent in watch.hops_ms.items()},
+                "flood": told,
+                "stored": await _stored(stack),
+            }
 
 
 async def _flood(stack: Stack, batches_per_s: float | None, seconds: int) -> Process | None:

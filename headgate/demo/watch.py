@@ -4,11 +4,13 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from statistics import median
 from typing import Any, Final
 
 ALERTS_SHOWN: Final = 12
 MISSING_AFTER_S: Final = 10.0
+HOPS: Final = ("hub", "detect", "alert", "client")
 _AFFECTED_MAX: Final = 20_000
 
 
@@ -22,6 +24,8 @@ class Watch:
         stored: Readings in PostgreSQL.
         alerts: The latest alerts, newest first, each with ``latency_ms`` if it could be timed.
         latencies_ms: From publishing the reading that completed the rule to the alert in hand.
+        hops_ms: The same, hop by hop: ``hub`` until the cloud received it, ``detect`` until it was
+            found, ``alert`` until it was stored, ``client`` until it was in hand.
         missing: Readings sent ``MISSING_AFTER_S`` before the last look and not stored, >= 0.
     """
 
@@ -31,10 +35,11 @@ class Watch:
     alerts: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=ALERTS_SHOWN))
     alerts_seen: set[str] = field(default_factory=set)
     latencies_ms: list[float] = field(default_factory=list)
+    hops_ms: dict[str, list[float]] = field(default_factory=lambda: {hop: [] for hop in HOPS})
     _due: int = 0
     _sent_by: deque[tuple[float, int]] = field(default_factory=deque)
     _published_ms: dict[tuple[int, int], int] = field(default_factory=dict)
-    _waiting: dict[tuple[int, int], float] = field(default_factory=dict)
+    _waiting: dict[tuple[int, int], list[float]] = field(default_factory=dict)
 
     def fleet_said(self, line: dict[str, Any]) -> None:
         """Note a progress line of the fleet."""
@@ -56,10 +61,12 @@ class Watch:
         self.alerts_seen.add(alert["alert_id"])
         self.alerts.appendleft(alert)
         key = (int(alert["sensor_id"]), _ms(alert["timestamp"]))
+        was_at = alert["explanation"]["hops_ms"]
+        moments_ms = [was_at["received"], was_at["found"], was_at["alerted"], at_ms]
         if key in self._published_ms:
-            self._time(key, at_ms)
+            self._time(key, moments_ms)
         else:
-            self._waiting[key] = at_ms  # the fleet's line is still in the pipe
+            self._waiting[key] = moments_ms  # the fleet's line is still in the pipe
 
     def look(self, at_s: float) -> None:
         """Note how much has been sent by now, on a steady clock; a few times a second."""
@@ -76,8 +83,11 @@ class Watch:
         """Return how many alerts were timed, and how long they took in milliseconds."""
         return summary(self.latencies_ms)
 
-    def _time(self, key: tuple[int, int], at_ms: float) -> None:
-        self.latencies_ms.append(at_ms - self._published_ms[key])
+    def _time(self, key: tuple[int, int], moments_ms: list[float]) -> None:
+        published_ms = self._published_ms[key]
+        self.latencies_ms.append(moments_ms[-1] - published_ms)
+        for hop, (since_ms, at_ms) in zip(HOPS, pairwise([published_ms, *moments_ms]), strict=True):
+            self.hops_ms[hop].append(at_ms - since_ms)
 
 
 def summary(latencies_ms: Iterable[float]) -> dict[str, float | int | None]:
