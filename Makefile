@@ -15,7 +15,8 @@ help: ## Print this list
 install: $(VENV)/.installed ## Create .venv from the lock file (uv from PyPI, no root)
 
 $(VENV)/.installed: pyproject.toml uv.lock
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'installing into $(VENV); the first time takes a minute'
+	@test -x $(BIN)/uv || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip --quiet --disable-pip-version-check install 'uv>=0.8'
 	@$(BIN)/uv sync --quiet --locked --inexact --extra test --python $(BIN)/python
 	@touch $@

@@ -30,6 +30,10 @@ def main() -> None:
         sys.exit(2)
     try:
         asyncio.run(_run(command))
+    except* FileExistsError as failures:
+        there = getattr(_first(failures), "filename", None)
+        sys.stderr.write(f"{there} exists, and a ledger is never continued: name a new one\n")
+        sys.exit(1)
     except* HeadgateError as failures:
         sys.stderr.write(f"{_first(failures)}\n")
         sys.exit(1)

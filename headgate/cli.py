@@ -149,9 +149,10 @@ def trace(context: typer.Context) -> None:
 
     place = Home(_home(None))
     facts = read_facts(place)
-    if facts is not None:
-        url = address(facts.postgres_port, place.passfile)
-        os.environ.setdefault("HEADGATE_DATABASE_URL", url)
+    if "HEADGATE_DATABASE_URL" not in os.environ and facts is not None:
+        if not place.is_up():
+            _fail(f"the platform in {place.root} does not run", "headgate up")
+        os.environ["HEADGATE_DATABASE_URL"] = address(facts.postgres_port, place.passfile)
     _become("cloud", "trace", *context.args)
 
 

@@ -206,8 +206,7 @@ async def _api(home: Home, facts: Facts) -> Check:
 
 
 def _spools(home: Home) -> Iterator[Check]:
-    for spool in sorted(home.hubs.glob("*/data/spool.db*")):
-        size = spool.stat().st_size / 1024**2
-        yield Check(
-            f"spool {spool.parent.parent.name}", State.GOOD, f"{spool.name} holds {size:.1f} MiB"
-        )
+    for spool in sorted(home.hubs.glob("*/data/spool.db")):
+        size = sum(path.stat().st_size for path in spool.parent.glob("spool.db*")) / 1024**2
+        hub = spool.parent.parent.name
+        yield Check(f"spool {hub}", State.GOOD, f"{size:.1f} MiB on disk in {spool}")

@@ -76,7 +76,7 @@ def _hops(alert: dict[str, Any]) -> str:
 
 def _footer(api_url: str) -> Text:
     return Text(
-        f"API {api_url}   try /api/alerts, /api/gaps, /docs, /metrics\n"
+        f"API {api_url}   try /api/alerts, /api/gaps, /metrics\n"
         "Ctrl-C counts everything once more and leaves nothing behind",
         "dim",
         no_wrap=True,

@@ -108,5 +108,8 @@ async def _enrol_hub(home: Home, hub_id: str, region: str, token_file: Path) -> 
     arguments = ("enrol", hub_id, "--role", "hub", "--region", region)
     files = ("--identities", str(home.identities), "--token-file", str(token_file))
     await run_once(
-        command("gateway", *arguments, *files), environment(home), within_s=_ENROL_WITHIN_S
+        command("gateway", *arguments, *files),
+        environment(home),
+        within_s=_ENROL_WITHIN_S,
+        hint="choose another name, or the region and folder it was enrolled with",
     )

@@ -131,11 +131,17 @@ def bound_log(path: Path) -> None:
         os.truncate(path, 0)
 
 
-async def run_once(argv: tuple[str, ...], env: Mapping[str, str], *, within_s: float) -> str:
+async def run_once(
+    argv: tuple[str, ...],
+    env: Mapping[str, str],
+    *,
+    within_s: float,
+    hint: str = "run `headgate doctor`",
+) -> str:
     """Run a short command on the same leash and return what it printed.
 
     Raises:
-        StackError: It failed, or took too long.
+        StackError: It failed, with ``hint`` for what to do then, or took too long.
     """
     leash = functools.partial(_leash, os.getpid(), signal.SIGKILL)
     process = await asyncio.create_subprocess_exec(
@@ -160,7 +166,7 @@ async def run_once(argv: tuple[str, ...], env: Mapping[str, str], *, within_s: f
     if process.returncode != 0:
         raise StackError(
             f"{command} failed: {complained.decode(errors='replace').strip()[-800:]}",
-            hint="run `headgate doctor`",
+            hint=hint,
         )
     return said.decode()
 

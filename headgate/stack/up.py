@@ -55,7 +55,7 @@ def _summary(stack: Stack) -> str:
         [
             "",
             "Headgate is up, on this machine only.",
-            f"  API         {stack.api_url}  (documentation: {stack.api_url}/docs)",
+            f"  API         {stack.api_url}  (described in {stack.api_url}/openapi.json)",
             f"  MQTT        mqtt://127.0.0.1:{stack.ports.mqtt}",
             f"  PostgreSQL  {stack.database_url}",
             f"  logs        {stack.home.logs}",

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from headgate.stack.layout import Facts, Home
+
 
 def headgate(*arguments: str, home: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
@@ -46,6 +48,34 @@ def test_a_hub_needs_a_platform_first(tmp_path: Path) -> None:
     done = headgate("hub", "add", "hub-1", "--region", "north", home=tmp_path)
     assert done.returncode == 1
     assert "-> headgate up" in done.stderr
+
+
+def test_a_trace_needs_a_platform_that_runs(tmp_path: Path) -> None:
+    Facts("3f1c2a54-0000-4000-8000-00000000000a", 1, 2, 3, {}).write(Home(tmp_path))
+    (tmp_path / "lock").touch()
+    done = headgate("trace", "1000", "2026-01-01T00:00:00Z", home=tmp_path)
+    assert done.returncode == 1
+    assert "-> headgate up" in done.stderr
+
+
+def test_doctor_tells_one_spool_a_hub(open_folder: Path) -> None:
+    spool = open_folder / "home" / "hubs" / "hub-1" / "data" / "spool.db"
+    spool.parent.mkdir(parents=True)
+    for suffix in ("", "-wal", "-shm"):
+        spool.with_name(spool.name + suffix).write_bytes(bytes(1024 * 1024))
+    done = headgate("doctor", "--json", home=open_folder / "home")
+    told = [each for each in json.loads(done.stdout)["checks"] if each["name"] == "spool hub-1"]
+    assert [each["says"] for each in told] == [f"3.0 MiB on disk in {spool}"]
+
+
+def test_a_ledger_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "sent").write_bytes(b"precious")
+    options = ("--broker", "mqtt://127.0.0.1:1", "--sensors", "1", "--seconds", "1")
+    done = headgate("sim", "fleet", *options, "--ledger", str(tmp_path / "sent"), home=tmp_path)
+    assert done.returncode == 1
+    assert "name a new one" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "sent").read_bytes() == b"precious"
 
 
 def test_an_unknown_role_is_refused(tmp_path: Path) -> None:
