@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from water.features import JUDGED, RESIDUAL_MAX, Baselines, Parameters, blank, observe
@@ -64,15 +65,15 @@ def series(values: list[float], metric: Metric = Metric.PH, every_ms: int = MINU
 def streams(draw: st.DrawFn, sensors: int = 3, most: int = 12) -> Stream:
     """Draw a few sensors: calm values, jumps that last, gaps, at uneven times."""
     metrics = [Metric.PH, Metric.CONDUCTIVITY, Metric.ORP, Metric.FLOW]
+    levels = np.array([7.0, 7.01, 7.04, 7.1, 9.0, 9.5, np.nan])
     parts = []
     for sensor in range(sensors):
         n = draw(st.integers(1, most))
-        gaps = draw(st.lists(st.integers(1, 6 * MINUTE_MS), min_size=n, max_size=n))
+        gaps = draw(arrays(np.int64, n, elements=st.integers(1, 6 * MINUTE_MS)))
+        which = draw(arrays(np.int8, (n, len(metrics)), elements=st.integers(0, len(levels) - 1)))
         matrix = np.full((n, METRICS), np.nan, np.float32)
-        value = st.one_of(st.floats(7.0, 7.1), st.sampled_from([7.0, 9.0, 9.5, np.nan]))
-        for metric in metrics:
-            matrix[:, metric] = draw(st.lists(value, min_size=n, max_size=n))
-        parts.append(Stream(np.full(n, sensor), np.cumsum(np.array(gaps)), matrix))
+        matrix[:, metrics] = levels[which]
+        parts.append(Stream(np.full(n, sensor), np.cumsum(gaps), matrix))
     return Stream(
         np.concatenate([part.whose for part in parts]),
         np.concatenate([part.at_ms for part in parts]),
@@ -138,6 +139,7 @@ class SlowSensor:
         return [math.nan] * len(found) if math.isnan(found[-1]) else found
 
 
+@settings(max_examples=50)
 @given(streams())
 def test_features_are_those_of_an_oracle_that_takes_one_number_at_a_time(stream: Stream) -> None:
     oracle = [SlowSensor(SOON) for _ in range(3)]
@@ -150,6 +152,7 @@ def test_features_are_those_of_an_oracle_that_takes_one_number_at_a_time(stream:
     np.testing.assert_allclose(seen(stream, 3), np.array(wanted), rtol=1e-5, atol=1e-6)
 
 
+@settings(max_examples=50)
 @given(streams(), st.integers(0, 60 * MINUTE_MS))
 def test_a_stream_split_anywhere_gives_the_same_features(stream: Stream, cut_ms: int) -> None:
     whole, baselines = seen(stream, 3), blank(3, 2)
@@ -160,6 +163,7 @@ def test_a_stream_split_anywhere_gives_the_same_features(stream: Stream, cut_ms:
     np.testing.assert_array_equal(again, whole)
 
 
+@settings(max_examples=50)
 @given(streams(), st.integers(0, 60 * MINUTE_MS), st.floats(0, 14, width=32))
 def test_nothing_that_comes_later_changes_a_feature(
     stream: Stream, cut_ms: int, other: float
@@ -170,6 +174,7 @@ def test_nothing_that_comes_later_changes_a_feature(
     np.testing.assert_array_equal(seen(changed, 3)[early], seen(stream, 3)[early])
 
 
+@settings(max_examples=50)
 @given(streams(), st.data())
 def test_what_was_not_measured_leaves_no_trace(stream: Stream, data: st.DataObject) -> None:
     empty = np.array(data.draw(st.lists(st.booleans(), min_size=len(stream.whose))))
@@ -183,6 +188,7 @@ def test_what_was_not_measured_leaves_no_trace(stream: Stream, data: st.DataObje
     np.testing.assert_array_equal(found[~empty], without)
 
 
+@settings(max_examples=50)
 @given(streams())
 def test_sensors_do_not_see_each_other(stream: Stream) -> None:
     alone = [seen(stream.part(stream.whose == sensor), 3) for sensor in range(3)]
