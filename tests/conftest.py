@@ -2,12 +2,16 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from headgate.stack.postgres import find
 from tests.support.postgres import Server, Servers, flavours, reachable_folder, servers
+
+if TYPE_CHECKING:
+    from tests.support.rabbitmq import Rabbits
 
 # A busy machine is no counterexample: no property is judged by how long it took.
 settings.register_profile(
@@ -47,6 +51,15 @@ async def database_url(postgres_server: Server) -> AsyncIterator[str]:
     """A fresh database, migrated."""
     async with postgres_server.migrated() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def rabbit() -> Iterator["Rabbits"]:
+    """One RabbitMQ node per pytest process, its topology declared."""
+    from tests.support.rabbitmq import rabbits  # heavy, and few need it
+
+    with rabbits(1) as running:
+        yield running
 
 
 @pytest.fixture

@@ -4,7 +4,14 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from gateway.cluster.topology import EXCHANGES, Rights, queue_specs, service_rights
+from gateway.cluster.topology import (
+    EXCHANGES,
+    QueueSpec,
+    Rights,
+    log_spec,
+    queue_specs,
+    service_rights,
+)
 from gateway.core.limits import PACKET_BYTES_MAX
 from wire.ids import Region
 from wire.queues import TOPICS, VHOST
@@ -13,28 +20,25 @@ Definitions = dict[str, list[dict[str, Any]]]
 
 MQTT_PORT: Final = 8883
 AMQP_PORT: Final = 5671
+MANAGEMENT_PORT: Final = 15672
 
 
 def definitions(regions: Collection[Region]) -> Definitions:
     """Return what ``POST /api/definitions`` takes. Importing it again changes nothing."""
-    specs = queue_specs(regions)
+    services = sorted(service_rights().items())
     return {
         "vhosts": [{"name": VHOST}],
-        "users": [user(name) for name in sorted(service_rights())],
-        "permissions": [permission(name, r) for name, r in sorted(service_rights().items())],
-        "topic_permissions": [
-            topic_permission(name, r) for name, r in sorted(service_rights().items())
-        ],
+        "users": [user(name) for name, _ in services],
+        "permissions": [permission(name, rights) for name, rights in services],
+        "topic_permissions": [topic_permission(name, rights) for name, rights in services],
         "exchanges": [_exchange(name, kind) for name, kind in EXCHANGES.items()],
-        "queues": [
-            _durable(spec.name) | {"arguments": dict(spec.arguments), "auto_delete": False}
-            for spec in specs
-        ],
-        "policies": [_policy(spec.name, spec.limits) for spec in specs],
-        "bindings": [
-            _binding(each.exchange, spec.name, each.key) for spec in specs for each in spec.bindings
-        ],
+        **_queues((*queue_specs(), *map(log_spec, sorted(regions)))),
     }
+
+
+def region_definitions(region: Region) -> Definitions:
+    """Return what one more region adds."""
+    return _queues((log_spec(region),))
 
 
 def user(name: str) -> dict[str, Any]:
@@ -90,6 +94,10 @@ mqtt.allow_anonymous = false
 mqtt.vhost = {VHOST}
 mqtt.exchange = {TOPICS}
 
+# Administrators come through this machine, or a tunnel to it.
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {MANAGEMENT_PORT}
+
 # A minority stops rather than going its own way; a session lives where its hub is connected.
 cluster_partition_handling = pause_minority
 queue_master_locator = client-local
@@ -118,6 +126,19 @@ _SUITES: Final = (
     "ECDHE-RSA-AES128-GCM-SHA256",
     "ECDHE-RSA-CHACHA20-POLY1305",
 )
+
+
+def _queues(specs: Collection[QueueSpec]) -> Definitions:
+    return {
+        "queues": [
+            _durable(spec.name) | {"arguments": dict(spec.arguments), "auto_delete": False}
+            for spec in specs
+        ],
+        "policies": [_policy(spec.name, spec.limits) for spec in specs],
+        "bindings": [
+            _binding(each.exchange, spec.name, each.key) for spec in specs for each in spec.bindings
+        ],
+    }
 
 
 def _durable(name: str) -> dict[str, Any]:

@@ -79,14 +79,25 @@ EXCHANGES: Final[Mapping[str, str]] = {
 }
 
 
-def queue_specs(regions: Collection[Region]) -> tuple[QueueSpec, ...]:
-    """Return every queue of a cluster whose hubs stand in these regions."""
+def queue_specs() -> tuple[QueueSpec, ...]:
+    """Return every queue that is there wherever hubs stand."""
     return (
         *_FROM_HUBS,
         *(_lane(lane, *bounds) for lane, bounds in _LANES.items()),
         *(_retry(step, delay_ms) for step, delay_ms in enumerate(RETRY_DELAYS_MS)),
         QueueSpec(Queue.DEAD_LETTERS, (Binding(DEAD, ""),), _bounded(1 * GIB, REJECT)),
-        *map(_log, sorted(regions)),
+    )
+
+
+def log_spec(region: Region) -> QueueSpec:
+    """Return the stream that keeps what a region's hubs send, for replay."""
+    any_hub = HubId("*")
+    topics = (hub_topic(region, any_hub, each) for each in (Channel.BATCH, Channel.URGENT))
+    return QueueSpec(
+        queues.log(region),
+        tuple(Binding(TOPICS, queues.routing_key(each)) for each in topics),
+        {"max-length-bytes": 32 * GIB, "max-age": LOG_KEPT},
+        {"x-queue-type": "stream"},
     )
 
 
@@ -97,7 +108,8 @@ def service_rights() -> dict[str, Rights]:
 
 def hub_rights(region: Region, hub_id: HubId) -> Rights:
     """Return what a hub may do: its own literal topics, and the session of its own client id."""
-    session = f"mqtt-subscription-{re.escape(hub_id)}qos[01]"
+    # A client id others can guess is one they can throw out: a dot and random digits may follow.
+    session = rf"mqtt-subscription-{re.escape(hub_id)}(\.[0-9a-f]{{1,32}})?qos[01]"
 
     def own(channels: Collection[Channel]) -> str:
         keys = (queues.routing_key(hub_topic(region, hub_id, each)) for each in sorted(channels))
@@ -205,17 +217,6 @@ def _retry(step: int, delay_ms: int) -> QueueSpec:
         dead_letter_strategy="at-least-once",
     )
     return QueueSpec(retry(step), (Binding(retry(step), ""),), limits)
-
-
-def _log(region: Region) -> QueueSpec:
-    any_hub = HubId("*")
-    topics = (hub_topic(region, any_hub, each) for each in (Channel.BATCH, Channel.URGENT))
-    return QueueSpec(
-        queues.log(region),
-        tuple(Binding(TOPICS, queues.routing_key(each)) for each in topics),
-        {"max-length-bytes": 32 * GIB, "max-age": LOG_KEPT},
-        {"x-queue-type": "stream"},
-    )
 
 
 _TOPIC_NAME: Final = "[a-z0-9-]+"

@@ -1,20 +1,38 @@
 """A real RabbitMQ for tests: nodes as processes, certificates, and the topology as shipped."""
 
+import asyncio
 import ssl
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
+from typing import Any, Final
 
+import aio_pika
+import aiomqtt
 import trustme
+from aio_pika.abc import AbstractConnection
 
+from gateway.adapters.rabbitmq import Management, management
 from gateway.cluster.files import conf
+from gateway.cluster.service import declare
 from headgate.stack.process import Process, Program
 from headgate.stack.rabbitmq import ADMIN, Cluster, Node, Tls, cluster
+from tests.support.builders import NORTH
 from tests.support.servers import rabbitmq
+from wire.queues import VHOST, Queue
+from wire.topics import Lane
+
+_READERS: Final = {
+    "ingest": (Queue.INGEST, Queue.DEAD_LETTERS),
+    "detect": (Queue.DETECT, Queue.DETECT_URGENT),
+    "alert": (Lane.HIGH,),
+    "refresh": (Queue.HEALTH, Lane.MEDIUM),
+    "work": (Lane.LOW,),
+}
 
 
 @dataclass(frozen=True)
@@ -83,6 +101,29 @@ class Rabbits:
         """Who may use it."""
         return ADMIN, self.cluster.admin_file.read_text()
 
+    def api(self) -> AbstractAsyncContextManager[Management]:
+        """Lend the first node's management."""
+        return management(self.management, *self.admin)
+
+    def hub(self, name: str, **options: Any) -> aiomqtt.Client:
+        """Return a hub's client with its certificate, not yet connected."""
+        settings = {"identifier": name, "timeout": 5, **options}
+        context = self.authority.context(name)
+        return aiomqtt.Client("localhost", self.nodes[0].mqtts, tls_context=context, **settings)
+
+    async def service(self, role: str) -> AbstractConnection:
+        """Return a connection as a stage has it."""
+        url = f"amqps://localhost:{self.nodes[0].amqps}/{VHOST}?auth=external"
+        return await aio_pika.connect(url, ssl_context=self.authority.context(role))
+
+    async def empty(self) -> None:
+        """Throw away what lies in the queues."""
+        for role, names in _READERS.items():
+            async with await self.service(role) as connection:
+                channel = await connection.channel()
+                for name in names:
+                    await (await channel.get_queue(name, ensure=False)).purge()
+
     def start(self, *numbers: int) -> None:
         """Start nodes, all if none is named, and wait until they serve."""
         names = [f"rabbitmq-{number}" for number in numbers] or list(self._programs)
@@ -135,7 +176,7 @@ def _ready(program: Program, pid: int) -> bool:
 
 @contextmanager
 def rabbits(nodes: int) -> Iterator[Rabbits]:
-    """Start a cluster; it is gone at the end, with all it kept."""
+    """Start a cluster and declare its topology; it is gone at the end, with all it kept."""
     binaries = rabbitmq()
     with tempfile.TemporaryDirectory(prefix="headgate-rabbit-") as scratch:
         authority = Authority.make(Path(scratch, "pki"))
@@ -146,6 +187,12 @@ def rabbits(nodes: int) -> Iterator[Rabbits]:
         running = Rabbits(placed, authority)
         try:
             running.start()
+            asyncio.run(_declare(running))
             yield running
         finally:
             running.stop()
+
+
+async def _declare(running: Rabbits) -> None:
+    async with running.api() as api:
+        await declare(api, [NORTH])
