@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import aiomqtt
 
-from cloud.adapters.cancelling import heed_cancellation
+from cloud.tasks import heed_cancellation, together
 from wire import topics
 from wire.clock import Clock
 from wire.errors import InfrastructureError
@@ -73,6 +73,15 @@ class Message:
 
     async def ack(self) -> None:
         """See the module: a receipt is the only promise."""
+
+
+class _Client(aiomqtt.Client):
+    """A client that does not wait for the answer of a broker that hung up before giving it."""
+
+    def _on_disconnect(self, *told: Any) -> None:
+        if not self._connected.done():
+            self._connected.set_exception(aiomqtt.MqttError("hung up instead of answering"))
+        super()._on_disconnect(*told)
 
 
 class _Mailbox(asyncio.Queue[aiomqtt.Message]):
@@ -133,12 +142,8 @@ class Mqtt:
         """See ``Lanes``."""
         for first in range(0, len(messages), IN_FLIGHT_MAX):
             with _translated():
-                try:
-                    async with asyncio.TaskGroup() as group:
-                        for topic, body in messages[first : first + IN_FLIGHT_MAX]:
-                            group.create_task(self._client.publish(topic, body, _QOS))
-                except ExceptionGroup as failures:
-                    raise failures.exceptions[0] from failures
+                some = messages[first : first + IN_FLIGHT_MAX]
+                await together(*(self._client.publish(*message, _QOS) for message in some))
 
     async def send(self, lane: Lane, body: bytes) -> None:
         """See ``Lanes``."""
@@ -169,7 +174,7 @@ async def connected(
         InfrastructureError: The broker cannot be reached, refuses us, or went away.
     """
     mailbox = _Mailbox(keeps, clock, bytes_max)
-    client = aiomqtt.Client(
+    client = _Client(
         broker.host,
         broker.port,
         username=broker.name,

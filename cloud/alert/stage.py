@@ -1,18 +1,11 @@
 """Alert as a process runs it: the lane wakes it, a poll makes sure."""
 
 import asyncio
-from typing import Final
-
-import structlog
 
 from cloud.alert.service import POLL_MS, Alerts
 from cloud.ports import Inbox
+from cloud.steps import Steps
 from wire.clock import Clock
-from wire.errors import InfrastructureError
-
-_RETRY_MS: Final = 200
-
-_log = structlog.get_logger(__name__)
 
 
 class Stage:
@@ -21,8 +14,8 @@ class Stage:
     def __init__(self, alerts: Alerts, clock: Clock) -> None:
         """Take the step and the clock."""
         self._alerts = alerts
-        self._clock = clock
         self._woken = asyncio.Event()
+        self.steps = Steps(clock)
 
     async def listen(self, inbox: Inbox) -> None:
         """Wake the settling with each word on the lane, until the broker is gone.
@@ -39,12 +32,7 @@ class Stage:
         """Settle findings until cancelled."""
         while True:
             self._woken.clear()
-            try:
-                await self._alerts.settle_all()
-            except InfrastructureError as exc:
-                _log.warning("trying again", why=str(exc), after_ms=_RETRY_MS)
-                await self._clock.sleep_ms(_RETRY_MS)
-                continue
+            await self.steps.done("settle", self._alerts.settle_all)
             try:
                 async with asyncio.timeout(POLL_MS / 1_000):
                     await self._woken.wait()

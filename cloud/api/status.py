@@ -51,7 +51,7 @@ def status_routes(overview: Overview, exposition: Callable[[], bytes]) -> APIRou
 
     @router.get("/readyz", operation_id="isReady", responses=_READY)
     async def readyz() -> Response:
-        """Return 200 while the database answers too."""
+        """Return 200 while the database answers too; stages that hang are for ``/api/status``."""
         try:
             await overview.ping()
         except InfrastructureError:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -17,18 +18,18 @@ from cloud.core.rows import Fault
 from cloud.ingest.meters import Meters
 from cloud.ingest.service import Flush, Ingest
 from cloud.ports import Delivery, Inbox, Lanes
+from cloud.steps import Steps
+from cloud.tasks import together
 from wire.clock import Clock
-from wire.errors import InfrastructureError
 from wire.topics import Lane
 
 ROWS_MAX: Final = 100_000
 MESSAGES_MAX: Final = 5_000
 AGE_MS_MAX: Final = 100
 FRESH_EVERY_MS: Final = 1_000
-BACKOFF: Final = Backoff()
+BACKOFF: Final = Backoff(tries_max=100)  # then the broker's hubs send it again, to a new worker
 ALARMING: Final = frozenset({"refused", "reused", "left", "impostors", "malformed", "unkept"})
 
-A = TypeVar("A")
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +65,7 @@ class Worker:
         """Take the neighbours; ``chance`` draws from [0, 1) to spread retries."""
         self._ingest, self._inbox, self._lanes = ingest, inbox, lanes
         self._store_id, self._clock, self._meters = store_id, clock, meters
-        self._chance = chance
+        self.steps = Steps(clock, BACKOFF, chance)
         self._load = Load(0)
         self._came, self._taken = asyncio.Event(), asyncio.Event()
         self._ready: asyncio.Queue[tuple[Load, Flush]] = asyncio.Queue(maxsize=1)
@@ -76,13 +77,7 @@ class Worker:
         Raises:
             InfrastructureError: The broker is gone, or the store for longer than the policy waits.
         """
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._receive(), name="receive")
-                tasks.create_task(self._prepare(), name="prepare")
-                tasks.create_task(self._commit(), name="commit")
-        except* InfrastructureError as failures:
-            raise failures.exceptions[0] from failures
+        await together(self._receive(), self._prepare(), self._commit())
 
     async def _receive(self) -> None:
         async for burst in self._inbox.deliveries():
@@ -99,7 +94,7 @@ class Worker:
     async def _prepare(self) -> None:
         while True:
             load = await self._due()
-            flush = await self._trying(self._ingest.prepare, load.arrivals)
+            flush = await self._step("prepare", partial(self._ingest.prepare, load.arrivals))
             await self._ready.put((load, flush))
 
     async def _due(self) -> Load:
@@ -120,7 +115,7 @@ class Worker:
         while True:
             load, flush = await self._ready.get()
             began_ms = self._clock.steady_ms()
-            done = await self._trying(self._ingest.commit, flush)
+            done = await self._step("commit", partial(self._ingest.commit, flush))
             now_ms = self._clock.now_ms()
             # Only now, when the commit is behind us, may anybody be told.
             await self._lanes.publish(answers(load.arrivals, done.entries, self._store_id, now_ms))
@@ -132,20 +127,8 @@ class Worker:
             self._say(done, took_s)
             await self._tell(done)
 
-    async def _trying(self, step: Callable[[A], Awaitable[T]], given: A) -> T:
-        """Return what ``step`` makes of ``given``, trying again while the store is away."""
-        tries = 0
-        while True:
-            try:
-                return await step(given)
-            except InfrastructureError as exc:
-                tries += 1
-                self._meters.failed()
-                wait_ms = BACKOFF.wait_ms(tries, self._chance())
-                _log.warning("store_away", error=str(exc), tries=tries, wait_ms=wait_ms)
-                if wait_ms is None:
-                    raise
-                await self._clock.sleep_ms(wait_ms)
+    async def _step(self, name: str, step: Callable[[], Awaitable[T]]) -> T:
+        return await self.steps.done(name, step, self._meters.failed)
 
     async def _tell(self, done: Outcome) -> None:
         """Say on the medium lane what is new, at most once a second."""

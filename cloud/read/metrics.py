@@ -13,6 +13,7 @@ HELP: Final = {
     "hubs": "hubs by their last word",
     "hub_gauge": "what hubs say of themselves in their last health, summed over a region",
     "hub_gauge_max": "the greatest of what hubs say of themselves, by region",
+    "stage_silent_seconds": "since the store last heard of a worker, which moves if it speaks",
     "missing_batches": "sealed by hubs, not in the store, by region",
     "dead_letters": "messages no retry could help, by reason",
     "open_alerts": "alerts not resolved, by kind and severity",

@@ -74,8 +74,8 @@ class Overview(Protocol):
         """Return if the store answers."""
         ...
 
-    async def workers(self) -> frozenset[str]:
-        """Return the names of connected stages, ``headgate-STAGE-INDEX``."""
+    async def workers(self) -> Mapping[str, float]:
+        """Return for how long each connected ``headgate-STAGE-INDEX`` has been silent, seconds."""
         ...
 
     async def figures(self) -> Sequence[tuple[str, Mapping[str, str], float]]:

@@ -1,5 +1,6 @@
 """Refresh: hubs say where they stand; the register and the ledger follow."""
 
+from functools import partial
 from typing import Final
 
 import structlog
@@ -8,6 +9,7 @@ from prometheus_client import Counter
 from cloud.core.arrivals import Lent
 from cloud.ports import Inbox
 from cloud.refresh.ports import HubRegister
+from cloud.steps import Steps
 from wire.control import decode_health
 from wire.errors import MalformedMessageError
 from wire.topics import Channel, Lane, every_hub, lane_topic, parse
@@ -24,20 +26,21 @@ _log = structlog.get_logger(__name__)
 class Refresh:
     """The one path from what hubs say of themselves to what we show of them."""
 
-    def __init__(self, inbox: Inbox, register: HubRegister) -> None:
+    def __init__(self, inbox: Inbox, register: HubRegister, steps: Steps) -> None:
         """Take the neighbours; own none of them."""
         self._inbox = inbox
         self._register = register
+        self._steps = steps
 
     async def run(self) -> None:
         """Serve until cancelled.
 
         Raises:
-            InfrastructureError: Broker or store is away; a new subscription brings the births back.
+            InfrastructureError: The broker is gone; a new subscription brings the births back.
         """
         async for deliveries in self._inbox.deliveries():
             for delivery in deliveries:
-                await self._handle(delivery)
+                await self._steps.done("note", partial(self._handle, delivery))
                 await delivery.ack()
 
     async def _handle(self, delivery: Lent) -> None:

@@ -1,7 +1,6 @@
 """The alert stage's process."""
 
-import asyncio
-from typing import Final
+from random import Random
 
 import structlog
 
@@ -10,13 +9,13 @@ from cloud.adapters.postgres.alert import AlertTables
 from cloud.adapters.postgres.pool import pool
 from cloud.alert.service import Alerts
 from cloud.alert.stage import Stage
+from cloud.run.links import beat, keep_serving
 from cloud.settings import StageSettings
+from cloud.tasks import together
 from wire import topics
 from wire.clock import SystemClock
-from wire.errors import InfrastructureError
 from wire.topics import Lane
 
-RECONNECT_MS: Final = 500
 _log = structlog.get_logger(__name__)
 
 
@@ -27,23 +26,18 @@ async def run_alert(settings: StageSettings) -> None:
         InfrastructureError: The database cannot be reached at the start.
     """
     clock = SystemClock()
-    name = f"headgate-alert-{settings.share.index}"
-    async with pool(settings.database_url, connections_max=2, name=name) as opened:
-        stage = Stage(Alerts(AlertTables(opened), clock), clock)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(stage.settle(), name="settle")
-            group.create_task(_listen(settings, stage, clock), name="listen")
-
-
-async def _listen(settings: StageSettings, stage: Stage, clock: SystemClock) -> None:
+    name = f"alert-{settings.share.index}"
     broker = Broker.read(settings.broker_url, settings.broker_token_file)
-    client_id = f"alert-{settings.share.index}"
-    filters = (topics.lane_topic(Lane.HIGH),)
-    while True:
-        try:
-            async with connected(broker, client_id, filters, clock) as mqtt:
-                _log.info("connected", client_id=client_id)
+    async with pool(settings.database_url, connections_max=2, name=f"headgate-{name}") as opened:
+        stage = Stage(Alerts(AlertTables(opened), clock), clock)
+
+        async def listen() -> None:
+            async with connected(broker, name, (topics.lane_topic(Lane.HIGH),), clock) as mqtt:
+                _log.info("connected", client_id=name)
                 await stage.listen(mqtt)
-        except InfrastructureError as exc:
-            _log.warning("broker away", why=str(exc))
-        await clock.sleep_ms(RECONNECT_MS)
+
+        await together(
+            stage.settle(),
+            keep_serving(name, listen, clock, Random().random),
+            beat(opened, clock, stage.steps),
+        )

@@ -1,7 +1,11 @@
 """Detection's process."""
 
 import asyncio
-from typing import Final
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from random import Random
+from typing import Any, Final, NoReturn
 
 import structlog
 
@@ -11,13 +15,15 @@ from cloud.adapters.postgres.pool import pool
 from cloud.detect.service import Detect
 from cloud.detect.stage import Stage
 from cloud.detect.sweep import Sweep
+from cloud.run.links import beat, keep_serving
 from cloud.settings import StageSettings
+from cloud.tasks import together
 from wire import topics
 from wire.clock import SystemClock
 from wire.errors import InfrastructureError
 from wire.topics import Channel, Lane
 
-RECONNECT_MS: Final = 500
+SEND_WITHIN_S: Final = 1.0
 _log = structlog.get_logger(__name__)
 
 
@@ -26,13 +32,26 @@ class Line:
 
     def __init__(self) -> None:
         """Begin without a broker."""
-        self.broker: Mqtt | None = None
+        self._broker: Mqtt | None = None
+
+    @contextmanager
+    def through(self, broker: Mqtt) -> Iterator[None]:
+        """Lead to ``broker`` while the block lasts."""
+        self._broker = broker
+        try:
+            yield
+        finally:
+            self._broker = None
 
     async def send(self, lane: Lane, body: bytes) -> None:
-        """See ``Lanes``."""
-        if self.broker is None:
+        """See ``Lanes``. Detection waits for nobody to wake up for long."""
+        if self._broker is None:
             raise InfrastructureError("broker: not connected")
-        await self.broker.send(lane, body)
+        try:
+            async with asyncio.timeout(SEND_WITHIN_S):
+                await self._broker.send(lane, body)
+        except TimeoutError as exc:
+            raise InfrastructureError("broker: no answer") from exc
 
 
 async def run_detect(settings: StageSettings) -> None:
@@ -41,43 +60,32 @@ async def run_detect(settings: StageSettings) -> None:
     Raises:
         InfrastructureError: The database cannot be reached at the start.
     """
-    clock, line = SystemClock(), Line()
-    name = f"headgate-detect-{settings.share.index}"
+    clock, line, share = SystemClock(), Line(), settings.share
+    broker = Broker.read(settings.broker_url, settings.broker_token_file)
+    name = f"headgate-detect-{share.index}"
     async with pool(settings.database_url, name=name) as opened:
         store = DetectTables(opened)
-        detect = Detect(store, line, clock, settings.share.owns)
+        detect = Detect(store, line, clock, share.owns)
         stage = Stage(detect, Sweep(detect, store), clock)
-        await detect.refresh()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(stage.tick(), name="tick")
-            # What is urgent has a connection of its own: nothing routine stands before it.
-            for number, channel in enumerate((Channel.BATCH, Channel.URGENT)):
-                worker = number * settings.share.count + settings.share.index
-                reading = _read(settings, stage, line, clock, channel, f"detect-{worker}")
-                group.create_task(reading, name=f"read {channel}")
 
-
-async def _read(
-    settings: StageSettings,
-    stage: Stage,
-    line: Line,
-    clock: SystemClock,
-    channel: Channel,
-    client_id: str,
-) -> None:
-    broker = Broker.read(settings.broker_url, settings.broker_token_file)
-    filters = (topics.every_hub(channel),)
-    keeps = owned_by(settings.share.owns)
-    while True:
-        try:
+        async def read(channel: Channel, client_id: str) -> None:
+            filters = (topics.every_hub(channel),)
+            keeps = owned_by(share.owns)
             async with connected(broker, client_id, filters, clock, keeps=keeps) as mqtt:
-                if channel is Channel.URGENT:
-                    line.broker = mqtt
                 _log.info("connected", client_id=client_id)
-                await stage.read(mqtt)
-        except InfrastructureError as exc:
-            _log.warning("broker away", why=str(exc))
-        finally:
-            if channel is Channel.URGENT:
-                line.broker = None
-        await clock.sleep_ms(RECONNECT_MS)
+                with line.through(mqtt) if channel is Channel.URGENT else nullcontext():
+                    await stage.read(mqtt)
+
+        def reader(number: int, channel: Channel) -> Coroutine[Any, Any, NoReturn]:
+            client_id = f"detect-{number * share.count + share.index}"
+            serve = partial(read, channel, client_id)
+            return keep_serving(client_id, serve, clock, Random().random)
+
+        await detect.refresh()
+        # What is urgent has a connection of its own: nothing routine stands before it.
+        await together(
+            stage.tick(),
+            reader(0, Channel.BATCH),
+            reader(1, Channel.URGENT),
+            beat(opened, clock, stage.steps),
+        )

@@ -1,6 +1,6 @@
 """The refresh stage's process."""
 
-from typing import Final
+from random import Random
 
 import structlog
 
@@ -8,36 +8,39 @@ from cloud.adapters.mqtt import Broker, connected, owned_by
 from cloud.adapters.postgres.pool import pool
 from cloud.adapters.postgres.refresh import Register
 from cloud.refresh.service import FILTERS, Refresh
+from cloud.run.links import beat, keep_serving
 from cloud.settings import StageSettings
+from cloud.steps import Steps
+from cloud.tasks import together
 from wire.clock import SystemClock
-from wire.errors import InfrastructureError
 from wire.topics import Lane, lane_topic
 
-_RETRY_MS: Final = 1_000
 _log = structlog.get_logger(__name__)
 
 
 async def run_refresh(settings: StageSettings) -> None:
-    """Serve until cancelled; broker and database may come and go."""
+    """Serve until cancelled. Neighbours may come and go.
+
+    Raises:
+        InfrastructureError: The database cannot be reached at the start.
+    """
     clock = SystemClock()
     broker = Broker.read(settings.broker_url, settings.broker_token_file)
     name = f"refresh-{settings.share.index}"
     ours = owned_by(settings.share.owns)
     medium = lane_topic(Lane.MEDIUM)
-    while True:
-        try:
-            async with (
-                pool(settings.database_url, connections_max=2, name=f"headgate-{name}") as opened,
-                connected(
-                    broker,
-                    name,
-                    FILTERS,
-                    clock,
-                    keeps=lambda topic: topic == medium or ours(topic),
-                ) as inbox,
-            ):
+    steps = Steps(clock)
+
+    def keeps(topic: str) -> bool:
+        return topic == medium or ours(topic)
+
+    async with pool(settings.database_url, connections_max=2, name=f"headgate-{name}") as opened:
+
+        async def serve() -> None:
+            async with connected(broker, name, FILTERS, clock, keeps=keeps) as inbox:
                 _log.info("serving", stage=name)
-                await Refresh(inbox, Register(opened)).run()
-        except InfrastructureError as exc:
-            _log.warning("neighbour away", why=str(exc))
-        await clock.sleep_ms(_RETRY_MS)
+                await Refresh(inbox, Register(opened), steps).run()
+
+        await together(
+            keep_serving(name, serve, clock, Random().random), beat(opened, clock, steps)
+        )

@@ -12,7 +12,9 @@ from cloud.adapters.postgres.refresh import Register
 from cloud.core.gaps import Cause, explain
 from cloud.core.ledger import EPOCHS_PER_HUB_HOUR_MAX
 from cloud.refresh.service import Refresh
+from cloud.steps import Steps
 from tests.support.api import add_ledger, connected
+from wire.clock import SystemClock
 from wire.control import Health, encode_health
 from wire.ids import Epoch, HubId, Region, UnixMs
 from wire.limits import EPOCHS_PER_HELLO_MAX
@@ -52,7 +54,7 @@ class Post:
 
 async def tell(opened: Pool, *said: tuple[Channel, Health]) -> None:
     letters = [Letter(channel, encode_health(each)) for channel, each in said]
-    await Refresh(Post(*letters), Register(opened)).run()
+    await Refresh(Post(*letters), Register(opened), Steps(SystemClock())).run()
     assert all(letter.acknowledged for letter in letters)
 
 
@@ -157,6 +159,6 @@ async def test_what_cannot_be_read_is_passed_over(database_url: str) -> None:
     async with pool(database_url) as opened:
         broken = Letter(Channel.HEALTH, b"\xff" * 10)
         good = Letter(Channel.HEALTH, encode_health(health()))
-        await Refresh(Post(broken, good), Register(opened)).run()
+        await Refresh(Post(broken, good), Register(opened), Steps(SystemClock())).run()
         assert broken.acknowledged
         assert (await hub(opened))["online"]

@@ -1,12 +1,13 @@
 """Connections, and the one place where asyncpg's failures become ours."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, TypeAlias
 
 import asyncpg
 
-from cloud.adapters.cancelling import heed_cancellation
+from cloud.tasks import heed_cancellation
 from wire.errors import InfrastructureError
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -14,6 +15,7 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Session: TypeAlias = "Connection | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 CONNECT_TIMEOUT_S: Final = 10.0
+GOODBYE_WITHIN_S: Final = 2.0
 COMMAND_TIMEOUT_S: Final = 120.0
 _OPTIONS: Final[dict[str, Any]] = {
     "timeout": CONNECT_TIMEOUT_S,
@@ -75,19 +77,23 @@ async def pool(
     with translated():
         opened = await asyncpg.create_pool(
             url,
-            min_size=1,
+            min_size=0,  # a floor is restored in the background, with a traceback a try
             max_size=connections_max,
             max_inactive_connection_lifetime=0,
             **{**_OPTIONS, "server_settings": {"application_name": name, "timezone": "UTC"}},
         )
     try:
+        with translated():
+            await opened.release(await opened.acquire())
         yield opened
     finally:
-        opened.terminate()
+        await _close(opened)
 
 
-async def _close(connection: Connection) -> None:
+async def _close(opened: "Connection | Pool") -> None:
+    """Say goodbye, for so long; what is under way just then ends in order."""
     try:
-        await connection.close(timeout=CONNECT_TIMEOUT_S)
+        async with asyncio.timeout(GOODBYE_WITHIN_S):
+            await opened.close()
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()
+        opened.terminate()

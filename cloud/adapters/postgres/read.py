@@ -53,9 +53,9 @@ class Reader:
         """See ``Overview``."""
         await self._fetch("ping")
 
-    async def workers(self) -> frozenset[str]:
+    async def workers(self) -> Mapping[str, float]:
         """See ``Overview``."""
-        return frozenset(row[0] for row in await self._fetch("workers"))
+        return {row["name"]: row["silent_s"] for row in await self._fetch("workers")}
 
     async def figures(self) -> Sequence[tuple[str, Mapping[str, str], float]]:
         """See ``Overview``."""

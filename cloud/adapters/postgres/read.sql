@@ -34,9 +34,13 @@ order by site.site_id;
 select 1;
 
 -- name: workers
--- The stages at work: their connections carry their names.
-select distinct application_name from pg_stat_activity
-where datname = current_database() and application_name like 'headgate-%';
+-- The stages at work, and for how many seconds the store has not heard of each: their connections
+-- carry their names, and a stage that moves says a word every two seconds.
+select application_name as name,
+       greatest(0, extract(epoch from clock_timestamp() - max(state_change)))::float8 as silent_s
+from pg_stat_activity
+where datname = current_database() and application_name like 'headgate-%'
+group by application_name;
 
 -- name: figures
 -- Name, labels and value of every gauge only the database knows.
@@ -50,6 +54,12 @@ from hubs, jsonb_each_text(gauges) gauge group by region, gauge.key
 union all
 select 'hub_gauge_max', jsonb_build_object('region', region, 'gauge', gauge.key), max(gauge.value::float8)
 from hubs, jsonb_each_text(gauges) gauge group by region, gauge.key
+union all
+select 'stage_silent_seconds', jsonb_build_object('worker', substr(application_name, 10)),
+       greatest(0, extract(epoch from clock_timestamp() - max(state_change)))
+from pg_stat_activity
+where datname = current_database() and application_name ~ '^headgate-[a-z]+-[0-9]+$'
+group by application_name
 union all
 select 'missing_batches', jsonb_build_object('region', region), coalesce(sum(
     (select sum(upper(hole) - lower(hole))

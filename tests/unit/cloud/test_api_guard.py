@@ -78,5 +78,11 @@ def test_loopback_is_accepted_and_a_taken_port_is_said_to_be() -> None:
 def test_workers_run_only_if_every_stage_is_at_work(
     stages: tuple[str, ...], workers: str, status: str
 ) -> None:
-    said = judge({f"headgate-{stage}-0" for stage in stages})
+    said = judge({f"headgate-{stage}-0": 0.0 for stage in stages})
     assert said == {"status": status, "db": "connected", "workers": workers}
+
+
+@pytest.mark.parametrize(("silent_s", "said"), [(15.0, "running"), (15.1, "partial")])
+def test_one_silent_worker_of_a_stage_is_enough_to_say_so(silent_s: float, said: str) -> None:
+    heard = {f"headgate-{stage}-0": 1.0 for stage in ("ingest", "detect", "alert", "refresh")}
+    assert judge(heard | {"headgate-ingest-1": silent_s, "strange": 99.0})["workers"] == said

@@ -47,8 +47,8 @@ class Nothing:
 
     async def ping(self) -> None: ...
 
-    async def workers(self) -> frozenset[str]:
-        return frozenset()
+    async def workers(self) -> dict[str, float]:
+        return {}
 
     async def figures(self) -> list[Any]:
         return []
