@@ -18,7 +18,7 @@ from edge_agent.ports import LinkLostError
 KEEPALIVE_S: Final = 15
 ANSWER_WITHIN_S: Final = 8.0
 GOODBYE_WITHIN_S: Final = 2.0
-UNDER_WAY_MAX: Final = 256
+UNDER_WAY_MAX: Final = 512
 REFUSED: Final = 0x80
 
 _quiet = logging.getLogger("headgate.vendor.mqtt")
@@ -54,6 +54,15 @@ class Will:
 
     topic: str
     body: bytes
+
+
+class _Client(aiomqtt.Client):
+    """A client that does not wait for the answer of a broker that hung up before giving it."""
+
+    def _on_disconnect(self, *told: Any) -> None:
+        if not self._connected.done():
+            self._connected.set_exception(aiomqtt.MqttError("hung up instead of answering"))
+        super()._on_disconnect(*told)
 
 
 class Connection:
@@ -113,7 +122,7 @@ async def connect(
     Raises:
         LinkLostError: On entry, within the deadline, if that cannot be.
     """
-    client = aiomqtt.Client(
+    client = _Client(
         account.host,
         account.port,
         identifier=account.client_id,

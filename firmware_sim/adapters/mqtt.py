@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import aiomqtt
 
@@ -35,6 +35,15 @@ class Address:
     def __repr__(self) -> str:
         """Show everything but the token."""
         return f"<{self.name or 'anyone'}@{self.host}:{self.port}>"
+
+
+class _Client(aiomqtt.Client):
+    """A client that does not wait for the answer of a broker that hung up before giving it."""
+
+    def _on_disconnect(self, *told: Any) -> None:
+        if not self._connected.done():
+            self._connected.set_exception(aiomqtt.MqttError("hung up instead of answering"))
+        super()._on_disconnect(*told)
 
 
 class MqttSession:
@@ -72,7 +81,7 @@ class MqttBroker:
     @asynccontextmanager
     async def session(self, filters: tuple[str, ...]) -> AsyncIterator[MqttSession]:
         """See ``ports.Broker``."""
-        client = aiomqtt.Client(
+        client = _Client(
             self._address.host,
             self._address.port,
             username=self._address.name,
