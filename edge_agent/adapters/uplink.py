@@ -13,7 +13,7 @@ from edge_agent.adapters.mqtt import (
     Will,
     connect,
 )
-from edge_agent.core.outbox import WINDOW_MAX
+from edge_agent.core.outbox import URGENT_WINDOW, WINDOW_MAX
 from edge_agent.ports import Link
 from wire.ids import HubId, Region
 from wire.limits import RESEND_AFTER_MS
@@ -23,7 +23,7 @@ RECEIPTS_QUEUED_MAX: Final = 1_024
 
 # A link that swallows a batch is known to be dead before the batch would be sent again over it.
 assert ANSWER_WITHIN_S * 1_000 < RESEND_AFTER_MS
-assert WINDOW_MAX < UNDER_WAY_MAX
+assert WINDOW_MAX + URGENT_WINDOW < UNDER_WAY_MAX
 
 
 @dataclass(frozen=True, slots=True)

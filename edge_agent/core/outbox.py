@@ -7,8 +7,10 @@ A flight is forgotten on a receipt and on nothing else; a PUBACK is not even an 
                          +------> gone <-----+
 
 A flight takes a place in the window until it is overdue, so batches that never get a receipt do not
-stop those that do. After a reconnect nothing of an epoch that was asked about is sent again until
-the answer is here, or its deadline; what was certainly never sent goes at once.
+stop those that do. What is urgent has a window of its own, which no timeout narrows: receipts come
+from the store, which may be busy, and detection does not wait for the store. After a reconnect
+nothing of an epoch that was asked about is sent again until the answer is here, or its deadline;
+what was certainly never sent goes at once.
 """
 
 from collections.abc import Collection, Sequence
@@ -24,6 +26,8 @@ WINDOW_MIN: Final = 4
 WINDOW_START: Final = 20
 WINDOW_MAX: Final = 100
 BYTES_IN_FLIGHT_MAX: Final = 2 * MIB
+URGENT_WINDOW: Final = 400
+URGENT_BYTES_MAX: Final = MIB
 FLIGHTS_MAX: Final = 2_048
 BACKLOG_FLIGHTS_MAX: Final = FLIGHTS_MAX // 2
 ANSWER_WITHIN_MS: Final = 5_000
@@ -31,6 +35,8 @@ JITTER_SHARE: Final = 0.25
 
 assert 1 <= WINDOW_MIN <= WINDOW_START <= WINDOW_MAX <= BACKLOG_FLIGHTS_MAX
 assert BYTES_IN_FLIGHT_MAX >= WINDOW_MIN * BATCH_BYTES_MAX
+assert URGENT_BYTES_MAX >= WINDOW_MIN * BATCH_BYTES_MAX
+assert URGENT_WINDOW + WINDOW_MAX <= BACKLOG_FLIGHTS_MAX
 assert FLIGHTS_MAX * KIB <= 4 * MIB, "the table itself must stay small beside the agent"
 assert ANSWER_WITHIN_MS < RESEND_AFTER_MS
 
@@ -45,7 +51,8 @@ class Flight:
         overdue_ms: When its place in the window is given to another.
         again_ms: When it may be sent again; never before ``overdue_ms``.
         times: How often it was sent.
-        flying: Whether it holds a place in the window.
+        urgent: Which window it takes a place in.
+        flying: Whether it holds that place.
     """
 
     size: int
@@ -53,6 +60,7 @@ class Flight:
     overdue_ms: int
     again_ms: int
     times: int
+    urgent: bool
     flying: bool = True
 
 
@@ -77,23 +85,19 @@ class Outbox:
         """Show the state, for logs and tests."""
         state = "offline" if not self._online else "asking" if self._asked else "online"
         return (
-            f"<Outbox {state}, {self.in_flight} of {self._window} flying, "
+            f"<Outbox {state}, {len(self._flying(urgent=False))} of {self._window} flying, "
+            f"{len(self._flying(urgent=True))} urgent, "
             f"{len(self._flights) - self.in_flight} resting>"
         )
 
     @property
     def in_flight(self) -> int:
-        """How many batches hold a place in the window."""
+        """How many batches hold a place in a window."""
         return sum(flight.flying for flight in self._flights.values())
 
     @property
-    def bytes_in_flight(self) -> int:
-        """How many bytes hold a place in the window."""
-        return sum(flight.size for flight in self._flights.values() if flight.flying)
-
-    @property
     def window(self) -> int:
-        """How many batches may fly at once now."""
+        """How many batches may fly at once now, beside urgent ones."""
         return self._window
 
     def connected(self, asked: Collection[Epoch], now_ms: int) -> None:
@@ -130,14 +134,17 @@ class Outbox:
         if not self._online:
             return []
         chosen: list[Spooled] = []
-        places, room = self._window - self.in_flight, BYTES_IN_FLIGHT_MAX - self.bytes_in_flight
+        rooms = {urgent: self._room(urgent=urgent) for urgent in (True, False)}
         for spooled in sorted(waiting, key=lambda spooled: spooled.urgency):
             if not self._may_fly(spooled, len(chosen), now_ms):
                 continue
-            if places <= len(chosen) or room < spooled.size:
-                break
-            room -= spooled.size
-            chosen.append(spooled)
+            urgent = spooled.urgency is Urgency.URGENT
+            places, room = rooms[urgent]
+            fits = places > 0 and spooled.size <= room
+            # Whoever does not fit is not overtaken by smaller ones behind it.
+            rooms[urgent] = (places - 1, room - spooled.size) if fits else (0, 0)
+            if fits:
+                chosen.append(spooled)
         return chosen
 
     def sent(self, spooled: Spooled, now_ms: int, jitter: float) -> None:
@@ -152,8 +159,9 @@ class Outbox:
         times = 1 if before is None else before.times + 1
         pause_ms = min(RESEND_AFTER_MS << min(times - 1, 10), RESEND_AFTER_MS_MAX)
         again_ms = now_ms + round(pause_ms * (1 + JITTER_SHARE * jitter))
+        urgent = spooled.urgency is Urgency.URGENT
         self._flights[spooled.key] = Flight(
-            spooled.size, now_ms, now_ms + RESEND_AFTER_MS, again_ms, times
+            spooled.size, now_ms, now_ms + RESEND_AFTER_MS, again_ms, times, urgent
         )
 
     def receipt(self, epoch: Epoch, received: Ranges, now_ms: int) -> int:
@@ -178,7 +186,7 @@ class Outbox:
         overdue = [f for f in self._flights.values() if f.flying and f.overdue_ms <= now_ms]
         for flight in overdue:
             flight.flying = False
-        if any(flight.sent_ms >= self._halved_ms for flight in overdue):
+        if any(flight.sent_ms >= self._halved_ms for flight in overdue if not flight.urgent):
             self._window = max(WINDOW_MIN, self._window // 2)
             self._halved_ms = now_ms
             self._silent = self._silent or now_ms - self._heard_ms >= RESEND_AFTER_MS
@@ -192,6 +200,17 @@ class Outbox:
         for flight in self._flights.values():
             times.append(flight.overdue_ms if flight.flying else flight.again_ms)
         return min((time for time in times if time > now_ms), default=None)
+
+    def _flying(self, *, urgent: bool) -> list[Flight]:
+        return [f for f in self._flights.values() if f.flying and f.urgent is urgent]
+
+    def _room(self, *, urgent: bool) -> tuple[int, int]:
+        """Return how many more batches, and bytes, may fly."""
+        flying = self._flying(urgent=urgent)
+        places, room = (
+            (URGENT_WINDOW, URGENT_BYTES_MAX) if urgent else (self._window, BYTES_IN_FLIGHT_MAX)
+        )
+        return places - len(flying), room - sum(flight.size for flight in flying)
 
     def _may_fly(self, spooled: Spooled, chosen: int, now_ms: int) -> bool:
         flight = self._flights.get(spooled.key)

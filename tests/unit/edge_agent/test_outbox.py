@@ -7,6 +7,8 @@ from edge_agent.core.outbox import (
     BACKLOG_FLIGHTS_MAX,
     BYTES_IN_FLIGHT_MAX,
     FLIGHTS_MAX,
+    URGENT_BYTES_MAX,
+    URGENT_WINDOW,
     WINDOW_MAX,
     WINDOW_MIN,
     WINDOW_START,
@@ -71,6 +73,30 @@ def test_the_window_bounds_how_many_bytes_fly() -> None:
     outbox = online()
     places = BYTES_IN_FLIGHT_MAX // BATCH_BYTES_MAX
     assert len(fly(outbox, batches(places + 1, size=BATCH_BYTES_MAX))) == places
+
+
+def test_what_is_urgent_flies_however_many_others_wait_for_a_busy_store() -> None:
+    outbox = online()
+    fly(outbox, batches(WINDOW_START))
+    urgent = [batch(1_000 + n, Urgency.URGENT) for n in range(URGENT_WINDOW + 1)]
+    assert fly(outbox, urgent) == urgent[:URGENT_WINDOW]
+    assert fly(outbox, batches(WINDOW_START + 1)) == []
+
+
+def test_urgent_batches_leave_the_window_to_the_others_and_never_narrow_it() -> None:
+    outbox = online()
+    fly(outbox, [batch(1_000 + n, Urgency.URGENT) for n in range(WINDOW_START)])
+    assert len(fly(outbox, batches(WINDOW_START + 1))) == WINDOW_START
+    outbox.receipt(NOW, ((0, WINDOW_START),), 0)
+    before = outbox.window
+    assert outbox.timeout(RESEND_AFTER_MS) == WINDOW_START
+    assert outbox.window == before
+
+
+def test_the_urgent_window_bounds_how_many_bytes_fly() -> None:
+    outbox, places = online(), URGENT_BYTES_MAX // BATCH_BYTES_MAX
+    urgent = batches(places + 1, Urgency.URGENT, size=BATCH_BYTES_MAX)
+    assert fly(outbox, urgent) == urgent[:places]
 
 
 def test_a_receipt_makes_room_and_the_window_grows_to_its_limit() -> None:
@@ -236,12 +262,12 @@ def test_flights_the_spool_no_longer_holds_are_let_go() -> None:
     fly(outbox, batches(2))
     outbox.timeout(RESEND_AFTER_MS)
     outbox.offer(batches(1), RESEND_AFTER_MS, whole=True)
-    assert repr(outbox) == "<Outbox online, 0 of 10 flying, 1 resting>"
+    assert repr(outbox) == "<Outbox online, 0 of 10 flying, 0 urgent, 1 resting>"
 
 
 def test_it_shows_its_state() -> None:
     outbox = Outbox(NOW)
-    assert repr(outbox) == "<Outbox offline, 0 of 20 flying, 0 resting>"
+    assert repr(outbox) == "<Outbox offline, 0 of 20 flying, 0 urgent, 0 resting>"
     outbox.connected([NOW], 0)
     fly(outbox, batches(2))
-    assert repr(outbox) == "<Outbox asking, 2 of 20 flying, 0 resting>"
+    assert repr(outbox) == "<Outbox asking, 2 of 20 flying, 0 urgent, 0 resting>"

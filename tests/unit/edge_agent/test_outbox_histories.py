@@ -8,7 +8,13 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edge_agent.core.outbox import BYTES_IN_FLIGHT_MAX, WINDOW_MAX, Outbox
+from edge_agent.core.outbox import (
+    BYTES_IN_FLIGHT_MAX,
+    URGENT_BYTES_MAX,
+    URGENT_WINDOW,
+    WINDOW_MAX,
+    Outbox,
+)
 from edge_agent.core.spooled import Spooled, Urgency
 from wire import ranges
 from wire.ids import BatchKey, Epoch, HubId, Sequence
@@ -31,6 +37,7 @@ class Histories(RuleBasedStateMachine):
         self.sealed = dict.fromkeys(EPOCHS, 0)
         self.sent: set[BatchKey] = set()
         self.sent_on_link: dict[BatchKey, int] = {}
+        self.flying: dict[BatchKey, Spooled] = {}
         self.asked: dict[Epoch, int] = {}
 
     @rule(
@@ -75,6 +82,7 @@ class Histories(RuleBasedStateMachine):
             self.outbox.sent(spooled, self.now_ms, jitter)
             self.sent.add(spooled.key)
             self.sent_on_link[spooled.key] = self.now_ms
+            self.flying[spooled.key] = spooled
 
     @rule(data=st.data(), epoch=st.sampled_from(EPOCHS))
     def receipt(self, data: st.DataObject, epoch: Epoch) -> None:
@@ -85,11 +93,19 @@ class Histories(RuleBasedStateMachine):
         self.asked.pop(epoch, None)
         for number in numbers:
             self.spool.pop(BatchKey(HUB, epoch, Sequence(number)), None)
+            self.sent_on_link.pop(BatchKey(HUB, epoch, Sequence(number)), None)
 
     @invariant()
-    def never_more_than_the_window_in_flight(self) -> None:
-        assert self.outbox.in_flight <= WINDOW_MAX
-        assert self.outbox.bytes_in_flight <= BYTES_IN_FLIGHT_MAX
+    def never_more_than_the_windows_in_flight(self) -> None:
+        recent_ms = self.now_ms - RESEND_AFTER_MS
+        flying = [self.flying[key] for key, at_ms in self.sent_on_link.items() if at_ms > recent_ms]
+        assert self.outbox.in_flight == len(flying)
+        urgent = [spooled.size for spooled in flying if spooled.urgency is Urgency.URGENT]
+        others = [spooled.size for spooled in flying if spooled.urgency is not Urgency.URGENT]
+        assert len(urgent) <= URGENT_WINDOW
+        assert len(others) <= WINDOW_MAX
+        assert sum(urgent) <= URGENT_BYTES_MAX
+        assert sum(others) <= BYTES_IN_FLIGHT_MAX
 
     def chosen(self) -> list[Spooled]:
         busy = self.outbox.not_now(self.now_ms)
