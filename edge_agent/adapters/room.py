@@ -1,4 +1,8 @@
-"""The spool at its cap: thin oldest-first, and only then shed, under a tombstone."""
+"""The spool at its cap: thin oldest-first, and only then shed, under a tombstone.
+
+Evidence of the last hour is shed after everything else. It is what an alert is made of, and by then
+the routine rows that say the same have been merged into minutes.
+"""
 
 import os
 from collections.abc import Callable, Iterator
@@ -12,14 +16,18 @@ from edge_agent.core.thin import thinned
 from wire import codec
 from wire.batch import Batch, Kind, Seal, Tombstone
 from wire.errors import MalformedBatchError
-from wire.ids import BatchKey, Epoch, Sequence, UnixMs
+from wire.ids import BatchKey, Epoch, UnixMs
 from wire.limits import BATCH_BYTES_MAX, MIB
 
 PAGES_MIN: Final = 128
 """No cap is lower: the tables themselves and the largest batch must fit."""
 DISK_RESERVE_BYTES: Final = 2 * LOG_BYTES_MAX + 8 * MIB
 """Left to the log and to the rest of the machine, whatever the cap."""
+GRAVES_SHARE: Final = 16
+"""Nothing sheds a tombstone, and shedding around evidence leaves one a gap: beyond one for so many
+pages of the cap, age alone decides what goes."""
 _AT_A_TIME: Final = 16
+_EVERY_NUMBER: Final = 2**63 - 1
 
 assert PAGES_MIN * PAGE_BYTES >= 2 * BATCH_BYTES_MAX
 
@@ -41,7 +49,7 @@ class Room:
         self._database = database
         self._bytes_max = bytes_max
         self._free_bytes = free_bytes
-        self._growing: Tombstone | None = None
+        self._growing: dict[tuple[Epoch, int, str], Tombstone] = {}  # by where they end
         self.batches_thinned = self.rows_shed = self.batches_shed = 0
         self.measure()
 
@@ -67,15 +75,18 @@ class Room:
         """Return whether less than an eighth is left."""
         return self.bytes_used > self.bytes_cap - self.bytes_cap // 8
 
-    def make(self, seal: Callable[[], Seal], put: Callable[[Tombstone], None]) -> bool:
+    def make(
+        self, seal: Callable[[], Seal], put: Callable[[Tombstone], None], young_from: int
+    ) -> bool:
         """Thin or shed a few of the oldest batches; return whether there were any.
 
         Args:
             seal: Returns the next key's seal, for a tombstone; not yet taken.
             put: Stores a tombstone under it.
+            young_from: Evidence with this number or a later one is shed last.
         """
         with self.transaction():
-            return self._thin() or self._shed(seal, put)
+            return self._thin() or self._shed(seal, put, young_from)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -84,7 +95,7 @@ class Room:
             with self._database.transaction():
                 yield
         except BaseException:
-            self._growing = None
+            self._growing.clear()
             raise
 
     def bury(
@@ -110,25 +121,26 @@ class Room:
         self._database.run("forget", epoch, low, high)
         self.rows_shed += rows
         self.batches_shed += high - low
-        grave = self._growing
-        if grave and (grave.epoch, grave.high, grave.reason) == (epoch, low, reason):
-            self._growing = replace(
+        grave = self._growing.pop((epoch, low, reason), None)
+        if grave is None:
+            times = (UnixMs(oldest), UnixMs(newest))
+            grave = Tombstone(seal, epoch, low, high, *times, rows, reason)
+            put(grave)
+        else:
+            grave = replace(
                 grave,
                 high=high,
                 observed_from_ms=UnixMs(min(oldest, grave.observed_from_ms)),
                 observed_to_ms=UnixMs(max(newest, grave.observed_to_ms)),
                 rows=grave.rows + rows,
             )
-            self._widen(self._growing)
-            return
-        stone = Tombstone(seal, epoch, low, high, UnixMs(oldest), UnixMs(newest), rows, reason)
-        put(stone)
-        self._growing = stone
+            self._widen(grave)
+        self._growing[epoch, high, reason] = grave
 
     def sent(self, key: BatchKey) -> None:
         """Note that a batch left the spool: if it is a tombstone, it grows no more."""
-        if self._growing is not None and self._growing.key == key:
-            self._growing = None
+        for end in [end for end, grave in self._growing.items() if grave.key == key]:
+            del self._growing[end]
 
     def _widen(self, stone: Tombstone) -> None:
         body = codec.encode(stone)
@@ -148,17 +160,31 @@ class Room:
                 self.batches_thinned += 1
         return bool(found)
 
-    def _shed(self, seal: Callable[[], Seal], put: Callable[[Tombstone], None]) -> bool:
-        oldest = self._database.all("oldest", _AT_A_TIME)
-        if not oldest:
-            return False
-        epoch, low = oldest[0][0], oldest[0][1]
-        run = [row for place, row in enumerate(oldest) if row[:2] == (epoch, low + place)]
-        rows = sum(row[2] for row in run)
-        seen = (rows, min(row[3] for row in run), max(row[4] for row in run))
-        lost = (Epoch(epoch), low, Sequence(low + len(run)))
-        self.bury(lost, seen, "no room in the hub's spool", seal(), put)
-        return True
+    def _shed(
+        self, seal: Callable[[], Seal], put: Callable[[Tombstone], None], young_from: int
+    ) -> bool:
+        if self._database.all("graves")[0][0] * GRAVES_SHARE >= self._pages_max:
+            young_from = _EVERY_NUMBER
+        oldest = self._database.all("oldest", young_from, _AT_A_TIME)
+        oldest = oldest or self._database.all("oldest", _EVERY_NUMBER, _AT_A_TIME)
+        for run in _runs(oldest):
+            rows = sum(row[2] for row in run)
+            seen = (rows, min(row[3] for row in run), max(row[4] for row in run))
+            lost = (Epoch(run[0][0]), run[0][1], run[-1][1] + 1)
+            self.bury(lost, seen, "no room in the hub's spool", seal(), put)
+        return bool(oldest)
+
+
+def _runs(batches: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """Split batches, epoch and sequence first, where the next one is not the next sequence."""
+    runs: list[list[tuple[int, ...]]] = []
+    after = None
+    for batch in batches:
+        if batch[:2] != after:
+            runs.append([])
+        runs[-1].append(batch)
+        after = (batch[0], batch[1] + 1)
+    return runs
 
 
 def _thinned(body: bytes) -> Batch | None:

@@ -1,7 +1,6 @@
 """The hub's durable store: intake, and sealed batches until a receipt covers them."""
 
 import zlib
-from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from collections.abc import Sequence as Listed
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_agent.adapters.room import Room, disk_free_bytes
 from edge_agent.adapters.sqlite import Connect, Database, Lock, connect, named_statements
+from edge_agent.core.recent import Recent
 from edge_agent.core.rows import Rows
 from edge_agent.core.spooled import Spooled, Urgency
 from edge_agent.ports import Change, Kept, SpoolFullError, SpoolMismatchError, Undated
@@ -28,9 +28,12 @@ from wire.ranges import Ranges
 
 LIVE_MS: Final = 60_000
 """A batch is live for a minute after it was sealed in this life; then it is backlog."""
+YOUNG_MS: Final = 3_600_000
+"""Evidence is young for an hour after it was sealed, by steady time: wall clocks may be wrong."""
 QUARANTINE_MAX: Final = 256
 """So many refused batches are kept for people to look at; older ones make way."""
 _MEASURE_EVERY: Final = 64
+_NEVER: Final = 2**63 - 1
 _STATEMENTS: Final = named_statements(Path(__file__).with_suffix(".sql"))
 _ABSENT: Final = np.full(METRICS, np.nan, np.float32).tobytes()
 
@@ -165,10 +168,11 @@ class SqliteSpool:
     def waiting(self, limit: int, besides: Collection[BatchKey]) -> Listed[Spooled]:
         """See ``BatchStore``."""
         out, enough = set(besides), limit + len(besides)
+        live_from = self._live.number if self._settings.floor_ms is None else _NEVER
         lines = (
             (Urgency.URGENT, "urgent", (enough,)),
-            (Urgency.LIVE, "live", (self._live_from, enough)),
-            (Urgency.BACKLOG, "backlog", (self._live_from, enough)),
+            (Urgency.LIVE, "live", (live_from, enough)),
+            (Urgency.BACKLOG, "backlog", (live_from, enough)),
         )
         found: list[Spooled] = []
         for urgency, name, values in lines:
@@ -249,8 +253,8 @@ class SqliteSpool:
         self._room = Room(
             self._database, self._settings.bytes_max, lambda: self._free_bytes(folder)
         )
-        self._live: deque[tuple[int, int]] = deque()
-        self._live_from = self._newest() + 1
+        self._live = Recent(LIVE_MS, self._newest() + 1)
+        self._young = Recent(YOUNG_MS, 0)  # what earlier lives left may be from just now
         self._applied = 0
 
     def _watch_room(self) -> None:
@@ -258,7 +262,10 @@ class SqliteSpool:
         if self._applied % _MEASURE_EVERY == 0:
             self._room.measure()
         if self._room.short():
-            self._room.make(self._next_seal, self._put_tombstone)
+            self._make_room()
+
+    def _make_room(self) -> bool:
+        return self._room.make(self._next_seal, self._put_tombstone, self._young.number)
 
     def _written(self, change: Change) -> list[BatchKey]:
         """Write the change, making room as often as there is any to make."""
@@ -268,7 +275,7 @@ class SqliteSpool:
                     return self._write(change)
             except SpoolFullError:
                 self._room.measure()
-                if not self._room.make(self._next_seal, self._put_tombstone):
+                if not self._make_room():
                     raise
 
     def _write(self, change: Change) -> list[BatchKey]:
@@ -337,13 +344,10 @@ class SqliteSpool:
         self.batches_damaged += 1
 
     def _grow_older(self, steady_ms: int, sealed: int) -> None:
-        """Let the batches sealed now be live, and those of a minute ago backlog."""
-        newest = self._newest()
-        if sealed and self._settings.floor_ms is None:
-            self._live.append((steady_ms, newest - sealed + 1))
-        while self._live and self._live[0][0] <= steady_ms - LIVE_MS:
-            self._live.popleft()
-        self._live_from = self._live[0][1] if self._live else newest + 1
+        """Let batches be live for a minute, and evidence young for an hour."""
+        following = self._newest() - sealed + 1
+        self._live.note(steady_ms, following)
+        self._young.note(steady_ms, following)
 
     def _newest(self) -> int:
         found = self._database.read("select seq from sqlite_sequence where name = 'batches'")

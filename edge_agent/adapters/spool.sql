@@ -43,6 +43,7 @@ create table if not exists batches (
     unique (epoch, sequence)
 ) strict;
 create index if not exists batches_urgent on batches (number) where kind = 1;
+create index if not exists batches_graves on batches (number) where kind = 2;
 create index if not exists batches_raw on batches (number) where kind = 0 and thin = 0;
 create table if not exists quarantine (
     number integer primary key autoincrement,
@@ -152,9 +153,12 @@ update batches set thin = 1, rows = ?, size = ?, body = ? where number = ?;
 update batches set thin = 1 where number = ?;
 
 -- name: oldest
--- What may be shed: everything but tombstones.
+-- What may be shed: everything but tombstones, and but evidence from some number on.
 select epoch, sequence, rows, observed_from_ms, observed_to_ms
-from batches where kind <> 2 order by number limit ?;
+from batches where kind = 0 or (kind = 1 and number < ?) order by number limit ?;
+
+-- name: graves
+select count(*) from batches where kind = 2;
 
 -- name: named
 select rows, observed_from_ms, observed_to_ms, kind from batches where epoch = ? and sequence = ?;

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from edge_agent.ports import SpoolFaultError
-from tests.support.hub import START_MS, at, collector_on, contents, message, rows_of, spool_at
+from tests.support.hub import (
+    START_MS,
+    at,
+    collector_on,
+    contents,
+    feed,
+    message,
+    rows_of,
+    spool_at,
+)
 
 
 class Failing(sqlite3.Connection):
@@ -55,3 +64,45 @@ def test_a_date_given_by_the_hub_never_moves_though_the_answer_is_lost(tmp_path:
     for ms in (1_300, 5_000, 9_000):
         collector.commit(at(ms))
     assert rows_of(contents(spool)) == [(7, 500, 1)]
+
+
+class FaultyConnection(sqlite3.Connection):
+    """Its disk fails on the next commit, before or after writing it."""
+
+    fails = ""
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        if args[0] == "commit" and type(self).fails:
+            when, type(self).fails = type(self).fails, ""
+            if when == "after":
+                super().execute("commit")
+            raise sqlite3.OperationalError("disk I/O error")
+        return super().execute(*args)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_failed_sync_is_never_retried_and_the_buffer_is_offered_again_once(
+    tmp_path: Path, when: str
+) -> None:
+    spool = spool_at(
+        tmp_path,
+        connect=lambda path: sqlite3.connect(path, isolation_level=None, factory=FaultyConnection),
+    )
+    collector = collector_on(spool)
+    first = spool.epoch
+    feed(collector, [(1, 0, 7.0)], 0)
+    collector.absorb(message([(1, 1_000, 7.0), (2, None, 7.0)]), at(1_000))
+    FaultyConnection.fails = when
+    with pytest.raises(SpoolFaultError):
+        collector.commit(at(1_000))
+    with pytest.raises(SpoolFaultError):
+        collector.commit(at(1_001))
+    collector.recover(at(2_000))
+    assert spool.epoch != first
+    assert spool.gauges()["spool_faults"] == 1
+    told = collector.commit(at(2_001)).statuses
+    assert {s: t.committed_through_ms - START_MS for s, t in told} == {1: 1_000, 2: 1_000}
+    held = spool.load().held
+    instants = zip(held.sensor_ids.tolist(), (held.observed_at_ms - START_MS).tolist(), strict=True)
+    assert sorted(instants) == [(1, 0), (1, 1_000), (2, 1_000)]
+    spool.close()
