@@ -10,6 +10,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_sim.core.haste import crowded, turned_away
+from wire.limits import SENSOR_BURST
 from wire.metric import equal, impossible
 
 Keys = NDArray[np.int64]
@@ -126,8 +128,10 @@ class Verdict:
     Attributes:
         readings_sent: Distinct readings in the ledger.
         readings_stored: Readings the routine series stands for (the sum of its samples).
-        missing: Owed, and neither stored, nor refused on record, nor shed.
+        missing: Owed, and neither stored, nor refused on record, nor shed, nor throttled.
         shed: Owed, and among those their hub said it lost on purpose.
+        throttled: Owed, not stored, and said faster than a sensor may speak: with it, what is
+            stored around it would exceed the token bucket.
         extra: Stored, and never sent.
         conflicting: Stored with other values than sent.
         refused: Sent, not stored, refused on record.
@@ -145,6 +149,7 @@ class Verdict:
     refused_values: int = 0
     lost_before_commit: int = 0
     shed: int = 0
+    throttled: int = 0
     examples: tuple[tuple[str, int, int], ...] = field(default=())
 
     def __add__(self, other: "Verdict") -> "Verdict":
@@ -180,6 +185,8 @@ def compare_rows(
 
     unknown = ~_contains(ours, theirs)
     missing = ~found & ~on_record & made.owed
+    fast = missing & crowded(made.sensor_ids, made.observed_at_ms, found | on_record)
+    missing &= ~fast
     gone, at_ms = np.flatnonzero(missing), made.observed_at_ms[missing]
     excused = (sheds or Sheds.none()).excuse(made.sensor_ids[gone], at_ms, at_ms)
     missing[gone[excused]] = False
@@ -193,6 +200,7 @@ def compare_rows(
         refused_values=int(absent.sum()),
         lost_before_commit=int((~found & ~on_record & ~made.owed).sum()),
         shed=int(excused.sum()),
+        throttled=int(fast.sum()),
         examples=(
             *_examples("missing", ours[missing]),
             *_examples("extra", theirs[unknown]),
@@ -227,8 +235,10 @@ def compare_windows(
     on_record = _counted(refused_place, len(windows), refused.samples)
     on_record = np.minimum(on_record, (owed + free - counted).clip(min=0))
     missing = (owed - counted - on_record).clip(min=0)
+    fast = np.minimum(missing, _throttled(made, our_place, len(windows)))
     extra = (counted - owed - free).clip(min=0)
     lost = (owed + free - counted - on_record).clip(min=0) - missing
+    missing -= fast
     gone = np.flatnonzero(missing)
     start_ms = windows["at"][gone] * window_ms
     allowance = sheds or Sheds.none()
@@ -244,11 +254,22 @@ def compare_windows(
         refused_values=int(impossible(made.values).sum()),
         lost_before_commit=int(lost.sum()),
         shed=shed,
+        throttled=int(fast.sum()),
         examples=(
             *_examples("missing", windows[missing > 0], window_ms * 1_000),
             *_examples("extra", windows[extra > 0], window_ms * 1_000),
         ),
     )
+
+
+def _throttled(made: Made, place: Keys, windows: int) -> Keys:
+    """Return how many readings of each window its hub may have turned away."""
+    every = np.ones(len(place), np.bool_)
+    fast = crowded(made.sensor_ids, made.observed_at_ms, every)
+    some = np.isin(made.sensor_ids, made.sensor_ids[fast])
+    away = turned_away(made.sensor_ids[some], made.observed_at_ms[some])
+    in_order = _counted(place[some][away], windows)
+    return np.minimum(_counted(place[fast], windows), in_order + SENSOR_BURST)
 
 
 def _counted(place: Keys, windows: int, samples: Keys | None = None) -> Keys:

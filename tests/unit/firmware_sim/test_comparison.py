@@ -20,7 +20,10 @@ from wire.metric import METRICS, RESOLUTION, Metric
 Key = tuple[int, int]
 
 keys = st.lists(
-    st.tuples(st.integers(0, 4), st.integers(0, 60_000)), min_size=1, max_size=40, unique=True
+    st.tuples(st.integers(0, 4), st.integers(0, 60).map(lambda second: 7 + 1_000 * second)),
+    min_size=1,
+    max_size=40,
+    unique=True,
 )
 
 

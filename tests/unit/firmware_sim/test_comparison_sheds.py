@@ -22,10 +22,9 @@ NO_ROWS = Stored(
     np.empty(0, np.int64),
 )
 
-keys = st.lists(
-    st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=7, unique=True
-)
-spans = st.tuples(st.integers(0, 1), st.integers(0, 12), st.integers(0, 12), st.integers(0, 3)).map(
+seconds = st.integers(0, 12).map(lambda second: 1_000 * second)
+keys = st.lists(st.tuples(st.integers(0, 3), seconds), min_size=1, max_size=7, unique=True)
+spans = st.tuples(st.integers(0, 1), seconds, seconds, st.integers(0, 3)).map(
     lambda one: (one[0], min(one[1:3]), max(one[1:3]), one[3])
 )
 
@@ -73,7 +72,7 @@ def test_as_many_are_shed_as_was_said_and_the_rest_is_missing(
     assert verdict.missing == len(of) - verdict.shed
 
 
-@given(keys, st.lists(spans, max_size=4), st.integers(1, 6))
+@given(keys, st.lists(spans, max_size=4), st.integers(1_000, 6_000))
 @settings(max_examples=200, deadline=None)
 def test_a_row_of_a_window_excuses_that_window_only(
     of: list[Key], said: list[Shed], window_ms: int
