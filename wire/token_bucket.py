@@ -65,7 +65,9 @@ def admit(
 def _turns(bucket: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     """Return index sets in each of which no bucket occurs twice; earlier requests come earlier."""
     order = np.argsort(bucket, kind="stable")
+    if (np.diff(bucket[order]) > 0).all():
+        return [order]
     starts = np.flatnonzero(np.diff(bucket[order], prepend=-1))
     rank = np.arange(len(bucket)) - np.repeat(starts, np.diff(starts, append=len(bucket)))
     by_turn = order[np.argsort(rank, kind="stable")]
-    return np.split(by_turn, np.cumsum(np.bincount(rank))[:-1]) if len(bucket) else []
+    return np.split(by_turn, np.cumsum(np.bincount(rank))[:-1])

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.core.register import grown
-from edge_agent.core.rows import Rows, joined
+from edge_agent.core.rows import NONE, Rows, joined
 from wire.metric import METRICS
 from wire.token_bucket import EMPTY_AT_MS, admit
 
@@ -35,6 +35,10 @@ class Shown(NamedTuple):
     sent: NDArray[np.bool_]
     places: NDArray[np.intp]
     due_ms: NDArray[np.int64]
+
+
+NO_EVIDENCE: Final = Shown(NONE, np.empty(0, np.bool_), np.empty(0, np.intp), np.empty(0, np.int64))
+"""Of no readings."""
 
 
 class Ring:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.core.dating import apart
-from edge_agent.core.evidence import Ring, Shown
+from edge_agent.core.evidence import NO_EVIDENCE, Ring, Shown
 from edge_agent.core.held import NOTHING, Held, batched, emitted, ripe, together
 from edge_agent.core.instants import paired, places_of, times_of
 from edge_agent.core.memory import Fate, Judgement, Memory
@@ -197,6 +197,8 @@ class Intake:
 
     def decide(self, asked: Readings, steady_ms: int) -> Decision:
         """Return what becomes of these readings and of what is in intake; changes nothing."""
+        if not len(asked.rows):
+            return self._waiting_only(asked, steady_ms)
         at_ms = asked.rows.observed_at_ms
         judgement = self._memory.judge(asked.places, at_ms)
         judgement.fate[asked.sure] = Fate.TAKEN
@@ -214,8 +216,26 @@ class Intake:
         sealing = self._sealing(taken, steady_ms)
         return Decision(asked, judgement, taken, screened, shown, sealing)
 
+    def _waiting_only(self, asked: Readings, steady_ms: int) -> Decision:
+        """Return what becomes of intake when nothing new is asked: most commits of a calm hub."""
+        none = np.empty(0, np.intp)
+        judgement = Judgement(none.astype(np.int8), none.astype(np.bool_), self._memory.due_ms)
+        past = (none, self._past.take(none))
+        return Decision(
+            asked, judgement, NOTHING, past, NO_EVIDENCE, self._sealing(NOTHING, steady_ms)
+        )
+
     def remember(self, decision: Decision, steady_ms: int) -> None:
         """Take a decision, now on disk, as the past."""
+        sealing = decision.sealing
+        self._held, self._ripe_since_ms = sealing.left, sealing.ripe_since_ms
+        self._looked_ms = sealing.looked_ms
+        if len(decision.asked.rows):
+            self._remember_readings(decision, steady_ms)
+        if len(sealing.sealed):
+            self._memory.emit(together(self._held).pairs(), sealing.sealed.pairs())
+
+    def _remember_readings(self, decision: Decision, steady_ms: int) -> None:
         asked, fate, taken = decision.asked, decision.judgement.fate, decision.taken
         came, decided = fate == Fate.TAKEN, fate != Fate.CROWDED
         at_ms = asked.rows.observed_at_ms
@@ -224,11 +244,6 @@ class Intake:
         np.maximum.at(self._through_ms, asked.places[decided], at_ms[decided])
         self._past.put(*decision.screened)
         self._ring.put(taken.rows, taken.places, decision.shown)
-        sealing = decision.sealing
-        self._held, self._ripe_since_ms = sealing.left, sealing.ripe_since_ms
-        self._looked_ms = sealing.looked_ms
-        if len(sealing.sealed):
-            self._memory.emit(together(self._held).pairs(), sealing.sealed.pairs())
 
     def through(self, decision: Decision) -> Through:
         """Return what each sensor of a remembered decision may be told."""
@@ -282,6 +297,8 @@ class Intake:
         if not raw and steady_ms < self._looked_ms + _LOOK_EVERY_MS:
             return Sealing(parts, NOTHING, [], self._ripe_since_ms, self._looked_ms)
         held = together(parts)
+        if not len(held):
+            return Sealing([held], NOTHING, [], None, steady_ms)
         latest_ms = self._memory.latest_ms.copy()
         latest_ms[taken.places] = taken.rows.observed_at_ms
         ready = ripe(held, latest_ms, steady_ms, rules.window_ms)

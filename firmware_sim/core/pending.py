@@ -81,6 +81,8 @@ class Pending:
         """
         due = np.flatnonzero(self._due_ms <= now_ms)[:most]
         taken, first = self._held.where(due), self._sendings[due] == 0
+        if not len(due):
+            return taken, first
         waits = self._policy.after_ms << np.minimum(self._sendings[due], _DOUBLINGS_MAX)
         self._due_ms[due] = now_ms + waits
         self._sendings[due] += 1
