@@ -28,16 +28,16 @@ def main() -> None:
         for fault in failure.errors():
             sys.stderr.write(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}\n")
         sys.exit(2)
-    failure = ""
+    reason = ""
     try:
         asyncio.run(_run(command))
     except* FileExistsError as failures:
         there = getattr(_first(failures), "filename", None)
-        failure = f"{there} exists, and a ledger is never continued: name a new one"
+        reason = f"{there} exists, and a ledger is never continued: name a new one"
     except* HeadgateError as failures:
-        failure = str(_first(failures))
-    if failure:
-        sys.exit(failure)  # told on stderr, status 1
+        reason = str(_first(failures))
+    if reason:
+        sys.exit(reason)  # told on stderr, status 1
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
