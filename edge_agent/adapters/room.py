@@ -147,6 +147,7 @@ class Room:
         times = (stone.observed_from_ms, stone.observed_to_ms)
         key = (stone.key.epoch, stone.key.sequence)
         self._database.run("widen", stone.rows, *times, len(body), body, *key)
+        self._database.run("keep_twice", *key, body)
 
     def _thin(self) -> bool:
         found = self._database.all("raw", _AT_A_TIME)

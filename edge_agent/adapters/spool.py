@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable, Collection, Iterable
 from collections.abc import Sequence as Listed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -187,14 +188,13 @@ class SqliteSpool:
         found = self._database.all("body", key.epoch, key.sequence)
         if not found or key.hub_id != self._settings.hub_id:
             return None
-        body: bytes = found[0][0]
-        try:
-            codec.decode(body)
-        except DamagedBatchError:
-            self._bury_rotten(key)
-            return None
-        self._room.sent(key)
-        return body
+        for (body,) in found:
+            with suppress(DamagedBatchError):
+                codec.decode(body)
+                self._room.sent(key)
+                return bytes(body)
+        self._bury_rotten(key)
+        return None
 
     def held(self) -> tuple[Held, ...]:
         """See ``BatchStore``."""
@@ -332,7 +332,9 @@ class SqliteSpool:
 
     def _put_tombstone(self, stone: Tombstone) -> None:
         seen = (stone.rows, stone.observed_from_ms, stone.observed_to_ms)
-        self._put(stone.seal, True, seen, codec.encode(stone))
+        body = codec.encode(stone)
+        self._put(stone.seal, True, seen, body)
+        self._database.run("keep_twice", stone.key.epoch, stone.key.sequence, body)
 
     def _bury_rotten(self, key: BatchKey) -> None:
         rows, oldest, newest, _ = self._database.all("named", key.epoch, key.sequence)[0]

@@ -43,8 +43,18 @@ create table if not exists batches (
     unique (epoch, sequence)
 ) strict;
 create index if not exists batches_urgent on batches (number) where kind = 1;
-create index if not exists batches_graves on batches (number) where kind = 2;
 create index if not exists batches_raw on batches (number) where kind = 0 and thin = 0;
+-- A tombstone is kept twice: nothing else remembers what it stands for, and disks rot.
+create table if not exists graves (
+    epoch integer not null,
+    sequence integer not null,
+    body blob not null,
+    primary key (epoch, sequence)
+) strict, without rowid;
+create trigger if not exists graves_follow after delete on batches when old.kind = 2
+begin
+    delete from graves where epoch = old.epoch and sequence = old.sequence;
+end;
 create table if not exists quarantine (
     number integer primary key autoincrement,
     epoch integer not null,
@@ -131,7 +141,10 @@ select epoch, sequence, size from batches where number >= ? and kind <> 1 order 
 select epoch, sequence, size from batches where number < ? and kind <> 1 order by number limit ?;
 
 -- name: body
-select body from batches where epoch = ? and sequence = ?;
+-- Twice, if it is a tombstone.
+select body from batches where epoch = ?1 and sequence = ?2
+union all
+select body from graves where epoch = ?1 and sequence = ?2;
 
 -- name: quarantine
 insert into quarantine (epoch, sequence, body)
@@ -158,7 +171,10 @@ select epoch, sequence, rows, observed_from_ms, observed_to_ms
 from batches where kind = 0 or (kind = 1 and number < ?) order by number limit ?;
 
 -- name: graves
-select count(*) from batches where kind = 2;
+select count(*) from graves;
+
+-- name: keep_twice
+insert into graves values (?, ?, ?) on conflict do update set body = excluded.body;
 
 -- name: named
 select rows, observed_from_ms, observed_to_ms, kind from batches where epoch = ? and sequence = ?;

@@ -1,5 +1,6 @@
 """A spool at its cap: thin oldest first, then shed on record, evidence of the last hour last."""
 
+import sqlite3
 from itertools import count
 from pathlib import Path
 
@@ -101,6 +102,20 @@ def test_tombstone_that_was_sent_grows_no_more(tmp_path: Path) -> None:
             sent |= {key: spool.body(key) for key in small if key not in sent}
     assert len(sent) > 1
     assert all(spool.body(key) == body for key, body in sent.items())
+    spool.close()
+
+
+def test_a_rotten_tombstone_still_says_what_is_gone(tmp_path: Path) -> None:
+    spool, _ = dosed(tmp_path, 110)
+    lost, stones = gone(spool)
+    with sqlite3.connect(tmp_path / "spool.db") as raw:
+        raw.execute("update batches set body = zeroblob(100) where kind = 2")
+    raw.close()
+    assert gone(spool) == (lost, stones)
+    assert spool.settle(spool.epoch, ((0, 10_000),), ()) > 0
+    with sqlite3.connect(tmp_path / "spool.db") as raw:
+        assert raw.execute("select count(*) from graves").fetchone() == (0,)
+    raw.close()
     spool.close()
 
 
