@@ -69,7 +69,7 @@ def issue(
     ):
         settle(pki)
         return Issued(found, pki.store.home(role, name) / CURRENT, is_new=False)
-    entry = _sign(pki, authority, role, name, wanted, key)
+    entry = _sign(_desk(pki, authority), role, name, wanted, key)
     settle(pki)
     return Issued(entry, pki.store.home(role, name) / CURRENT, is_new=True)
 
@@ -79,12 +79,12 @@ def renew(pki: Pki) -> list[Issued]:
 
     Identity stays: the same names, and where the holder keeps its key, the same key.
     """
-    authority = pki.issuer()
+    desk = _desk(pki, pki.issuer())
     done = []
     for each in renewals(pki.store.ledger, pki.now_ms):
         old = each.entry
         key = None if pki.store.has_key(old) else x509.public_key(pki.store.read(old))
-        entry = _sign(pki, authority, old.role, old.name, old.alt_names, key)
+        entry = _sign(desk, old.role, old.name, old.alt_names, key)
         done.append(Issued(entry, pki.store.home(old.role, old.name) / CURRENT, is_new=True))
     settle(pki)
     return done
@@ -108,14 +108,25 @@ def revoke(pki: Pki, role: Role, name: str, reason: Reason) -> list[Entry]:
     return taken
 
 
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What signing takes, fetched once a command however many are signed."""
+
+    pki: Pki
+    authority: Entry
+    by: x509.Signer
+    chain: bytes
+    trust: bytes
+
+
+def _desk(pki: Pki, authority: Entry) -> _Desk:
+    return _Desk(pki, authority, pki.signer(authority), pki.store.read(authority), pki.trust())
+
+
 def _sign(
-    pki: Pki,
-    authority: Entry,
-    role: Role,
-    name: str,
-    names: tuple[AltName, ...],
-    key: x509.PublicKey | None,
+    desk: _Desk, role: Role, name: str, names: tuple[AltName, ...], key: x509.PublicKey | None
 ) -> Entry:
+    pki, authority = desk.pki, desk.authority
     own = x509.new_key() if key is None else None
     public = own.public_key() if own else key
     assert public is not None
@@ -131,8 +142,7 @@ def _sign(
         alt_names=names,
     )
     order = x509.Order(entry.serial, role, name, names, times, public)
-    chain = x509.sign(order, pki.signer(authority)) + pki.store.read(authority)
-    files = {CERTIFICATE: chain, TRUST: pki.trust()}
+    files = {CERTIFICATE: x509.sign(order, desk.by) + desk.chain, TRUST: desk.trust}
     pki.store.keep(entry, files | ({KEY: x509.key_pem(own)} if own else {}))
     return entry
 

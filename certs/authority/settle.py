@@ -24,7 +24,6 @@ def settle(pki: Pki) -> bool:
     done = [_list(pki, each) for each in (*authorities, *roots)]
     paths = [pki.store.list_of(each) for each in (*authorities, *roots)]
     lists = b"".join(path.read_bytes() for path in paths if path.exists())
-    # The lists come first: a root without them would let nobody in, or somebody it should not.
     pki.store.replace(pki.store.root / REVOKED, lists)
     pki.store.replace(pki.trust_file, pki.trust())
     for entry in newest(in_force(ledger, now_ms, *HOLDERS, Role.ISSUING)).values():

@@ -190,6 +190,23 @@ def test_while_authorities_change_both_are_trusted_and_afterwards_only_the_new(
     assert shake(door, client_context(new / "trust.pem", identity=new)).is_open
 
 
+def test_a_retired_authority_is_refused_by_its_roots_word_though_its_own_list_lies_about(
+    platform: Platform, tmp_path: Path
+) -> None:
+    old = platform.issue(Role.HUB, "hub-7")
+    with platform.at() as pki:
+        former = pki.store.list_of(pki.issuer()).read_bytes()
+        rotate.rotate(pki, new_root=False)
+        holders.renew(pki)
+        rotate.finish(pki, force=False)
+    copy = tmp_path / "copied-by-hand.pem"
+    copy.write_bytes(platform.revoked.read_bytes() + former)
+    door = server_context(platform.issue(Role.SERVER, "door"), trust=platform.trust, revoked=copy)
+    assert shake(door, platform.dial(old)).server_refused == "certificate revoked"
+    new = platform.folder(Role.HUB, "hub-7").resolve()
+    assert shake(door, platform.dial(new)).is_open
+
+
 def test_a_lost_root_can_be_replaced_and_hubs_need_the_new_roots_then(
     platform: Platform, tmp_path: Path
 ) -> None:
