@@ -1,6 +1,7 @@
 """Ports of this machine: which are free, and which process listens or talks where."""
 
 import os
+import secrets
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Final
 from headgate.stack.errors import StackError
 
 _TRIES: Final = 100
+_ANY: Final = range(20_000, 32_000)  # Linux lends 32768 and up to connections, at any moment
 _ESTABLISHED: Final = "01"
 _LISTEN: Final = "0A"
 
@@ -16,22 +18,21 @@ _LISTEN: Final = "0A"
 def free_port(preferred: int) -> int:
     """Return ``preferred``, or the next port of the loopback interface nobody listens on.
 
-    Zero lets the kernel choose.
+    Zero stands for any port; one that no outgoing connection will take meanwhile.
 
     Raises:
         StackError: A hundred ports in a row are taken.
     """
-    for port in range(preferred, preferred + _TRIES) if preferred else [0]:
+    first = preferred or _ANY.start + secrets.randbelow(len(_ANY))
+    for port in range(first, first + _TRIES):
         with socket.socket() as probe:
             # As servers do; else connections that have just ended would look like a listener.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):
                 probe.bind(("127.0.0.1", port))
                 probe.listen(1)
-                return int(probe.getsockname()[1])
-    raise StackError(
-        f"ports {preferred} to {preferred + _TRIES - 1} are all taken", hint="run `ss -ltnp`"
-    )
+                return port
+    raise StackError(f"ports {first} to {first + _TRIES - 1} are all taken", hint="run `ss -ltnp`")
 
 
 def listens(pid: int, port: int) -> bool:

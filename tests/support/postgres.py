@@ -4,7 +4,6 @@ import functools
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import asyncpg
 
+from headgate.stack import network
 from headgate.stack.errors import StackError
 from headgate.stack.postgres import Flavour, Postgres, cluster, find
 from headgate.stack.process import Process, Program
@@ -131,10 +131,8 @@ def reachable_folder() -> Iterator[Path]:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of the loopback interface that nobody listens on and none connects from."""
+    return network.free_port(0)
 
 
 def _wait_ready(process: Process, postgres: Postgres, program: Program) -> None:
