@@ -1,7 +1,9 @@
 """A real RabbitMQ for tests: nodes as processes, certificates, and the topology as shipped."""
 
-import asyncio
+import os
 import ssl
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +20,6 @@ from aio_pika.abc import AbstractConnection
 
 from gateway.adapters.rabbitmq import Management, management
 from gateway.cluster.files import conf
-from gateway.cluster.service import declare
 from headgate.stack.process import Process, Program
 from headgate.stack.rabbitmq import ADMIN, Cluster, Node, Tls, cluster
 from tests.support.builders import NORTH
@@ -187,12 +188,24 @@ def rabbits(nodes: int) -> Iterator[Rabbits]:
         running = Rabbits(placed, authority)
         try:
             running.start()
-            asyncio.run(_declare(running))
+            _declare(running)
             yield running
         finally:
             running.stop()
 
 
-async def _declare(running: Rabbits) -> None:
-    async with running.api() as api:
-        await declare(api, [NORTH])
+def _declare(running: Rabbits) -> None:
+    """Declare as an operator does."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "gateway", "cluster", "declare", "--region", NORTH],
+        env={
+            **os.environ,
+            "HEADGATE_MANAGEMENT_URL": running.management,
+            "HEADGATE_MANAGEMENT_PASSWORD_FILE": str(running.cluster.admin_file),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
