@@ -18,8 +18,10 @@ from edge_agent.core.clock import HubClock, Now
 from edge_agent.core.intake import Decision, Intake, Readings, Rules, Through
 from edge_agent.core.memory import Fate
 from edge_agent.core.rows import NONE, Rows, joined
+from edge_agent.core.scoring import Scored, Scoring
 from edge_agent.ports import Change, IntakeStore, SpoolFaultError
 from water.bands import Bands
+from water.model import Model
 from water.screening import Plausible, out_of_band
 from wire.ids import BatchKey, SensorId, UnixMs
 from wire.limits import READINGS_PER_BATCH_MAX, READINGS_PER_SENSOR_MESSAGE_MAX
@@ -109,6 +111,7 @@ class Collector:
         healthy: Bands,
         probe: Plausible,
         now: Now,
+        model: Model | None = None,
     ) -> None:
         """Take up what the spool's last life left in intake.
 
@@ -118,8 +121,10 @@ class Collector:
             healthy: Bands of the water the hub stands in.
             probe: How healthy probes behave.
             now: Both clocks.
+            model: Scores what is sealed; None = nothing is judged.
         """
         self._store, self._settings = store, settings
+        self._scoring = Scoring(model)
         window_ms = 0 if settings.backfill else settings.window_ms
         age_ms_max = settings.batch_age_ms_max
         self._rules = Rules(window_ms, age_ms_max, not settings.backfill, healthy, probe)
@@ -213,9 +218,10 @@ class Collector:
         fresh, undated = self._arrived(now)
         waited, through = self._dated(now)
         decision = self._intake.decide(_both(waited, fresh), now.steady_ms)
-        change = self._change(decision, undated, through)
+        scored = self._scoring.score(decision.sealing.routine)
+        change = self._change(decision, scored, undated, through)
         sealed = self._store.apply(change, now.steady_ms) if _changes(change) else ()
-        self._remember(decision, undated, now)
+        self._remember(decision, scored, undated, now)
         return Committed(
             tuple(_statuses(self._intake.through(decision), self._settings.by_name)),
             tuple(sealed),
@@ -281,7 +287,9 @@ class Collector:
         yes = np.ones(len(rows), np.bool_)
         return Readings(rows, places, yes, yes), int(found.numbers[first[-1]])
 
-    def _change(self, decision: Decision, undated: _Undated, through: int) -> Change:
+    def _change(
+        self, decision: Decision, scored: Scored, undated: _Undated, through: int
+    ) -> Change:
         shown, sealing = decision.shown.rows, decision.sealing
         evidence = [
             shown.take(np.arange(low, min(low + READINGS_PER_BATCH_MAX, len(shown))))
@@ -296,11 +304,14 @@ class Collector:
             self._stepped,
             evidence,
             sealing.routine,
+            scored.parts,
             sealing.sealed.rows,
         )
 
-    def _remember(self, decision: Decision, undated: _Undated, now: Now) -> None:
+    def _remember(self, decision: Decision, scored: Scored, undated: _Undated, now: Now) -> None:
         self._intake.remember(decision, now.steady_ms)
+        self._scoring.remember(scored)
+        self.counts["rows_scored"] += scored.judged()
         if undated.due_ms is not None:
             self._intake.paced(undated.due_ms)
             self._waiting = True

@@ -3,16 +3,33 @@
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from itertools import islice
 from typing import Final, NamedTuple
 
 from edge_agent.ports import InTurn
+from water.model import Backend, Model
 from wire.clock import Clock
 from wire.control import COUNTERS_MAX, Health
 from wire.ids import Epoch, UnixMs
 from wire.limits import KIB
 
 VERSION: Final = "0.1.0"
+
+
+class ScoringFault(IntEnum):
+    """The gauge ``scoring_fault``: what is wrong with the model."""
+
+    NONE = 0
+    STAND_IN = 1  # numpy computes the scores: TFLite is absent, or gave wrong ones
+    UNSCORED = 2  # there is no model to be had: rows bear no score
+
+
+def scoring_fault(model: Model | None) -> ScoringFault:
+    """Return what is wrong with a hub's model."""
+    if model is None:
+        return ScoringFault.UNSCORED
+    return ScoringFault.NONE if model.backend is Backend.TFLITE else ScoringFault.STAND_IN
 
 
 class Inside(NamedTuple):

@@ -195,6 +195,8 @@ class Change:
         suspect: Mark everything in intake that the hub's clock dated.
         evidence: Rows to seal as evidence, each part a batch in a batch's order.
         routine: Rows to seal as routine, likewise.
+        scores: For each part of ``routine`` float32, shape ``(len(part),)``: what a model made of
+            its rows, 0..1; NaN where none judged.
         sealed: The readings in intake that ``routine`` stands for: cleared, and known as emitted.
     """
 
@@ -206,6 +208,7 @@ class Change:
     suspect: bool
     evidence: Sequence[Rows]
     routine: Sequence[Rows]
+    scores: Sequence[NDArray[np.float32]]
     sealed: Rows
 
 

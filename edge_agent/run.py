@@ -28,11 +28,12 @@ from edge_agent.core.clock import Now
 from edge_agent.core.outbox import Outbox
 from edge_agent.core.pace import Pace
 from edge_agent.forward import Forward
-from edge_agent.health import Inside, Reporter
+from edge_agent.health import Inside, Reporter, ScoringFault, scoring_fault
 from edge_agent.ports import SensorSide
 from edge_agent.receive import Receive
 from edge_agent.settings import HubSettings, SettingsError, read_token
 from water.bands import bands
+from water.model import MalformedBundleError, Model, load, shipped
 from water.screening import plausible
 from wire.clock import Clock, SystemClock
 from wire.ids import UnixMs
@@ -103,8 +104,9 @@ async def _hub(settings: HubSettings, token: str, clock: Clock) -> AsyncIterator
     try:
         spool = await in_turn(_spool, settings)
         try:
-            collector = await in_turn(_collector, settings, spool, clock)
-            yield _composed(settings, token, clock, in_turn, spool, collector)
+            model = await in_turn(_model)
+            collector = await in_turn(_collector, settings, spool, clock, model)
+            yield _composed(settings, token, clock, in_turn, spool, collector, scoring_fault(model))
         finally:
             await in_turn(spool.close)
     finally:
@@ -124,7 +126,21 @@ def _spool(settings: HubSettings) -> SqliteSpool:
     )
 
 
-def _collector(settings: HubSettings, spool: SqliteSpool, clock: Clock) -> Collector:
+def _model() -> Model | None:
+    """Return what scores readings; without it a hub does everything else."""
+    try:
+        model = load(shipped())
+    except (OSError, MalformedBundleError) as exc:
+        log.error("no model: rows go unscored", why=str(exc))
+        return None
+    if model.why:
+        log.warning("numpy scores in place of tflite", why=model.why)
+    return model
+
+
+def _collector(
+    settings: HubSettings, spool: SqliteSpool, clock: Clock, model: Model | None
+) -> Collector:
     collect = CollectSettings(
         boot=BOOT_ID.read_text().strip() if BOOT_ID.exists() else secrets.token_hex(8),
         window_ms=settings.window_s * 1_000,
@@ -132,7 +148,7 @@ def _collector(settings: HubSettings, spool: SqliteSpool, clock: Clock) -> Colle
         backfill=settings.floor_ms is not None,
         by_name=settings.sensors.url is not None,
     )
-    return Collector(spool, collect, bands(), plausible(), _now(clock))
+    return Collector(spool, collect, bands(), plausible(), _now(clock), model)
 
 
 def _composed(
@@ -142,6 +158,7 @@ def _composed(
     in_turn: OwnThread,
     spool: SqliteSpool,
     collector: Collector,
+    fault: ScoringFault,
 ) -> _Hub:
     arrivals: Counter[str] = Counter()
     sensors = _sensors(settings, clock, arrivals)
@@ -150,6 +167,7 @@ def _composed(
     def inside() -> Inside:
         epochs = tuple((held.epoch, held.next_sequence) for held in spool.held())
         gauges = spool.gauges() | {"disk_free_bytes": disk_free_bytes(settings.data_dir)}
+        gauges["scoring_fault"] = int(fault)
         trusted = collector.clock.now_ms(_now(clock)) is not None
         return Inside(epochs, trusted, gauges | collector.counts)
 
