@@ -1,117 +1,130 @@
 """``python -m cloud STAGE``: one process a stage. A stage's imports wait until it is asked for."""
 
+import argparse
 import asyncio
 import sys
-from typing import Annotated, Any, Final, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
-import typer
-from pydantic import ValidationError
-
-from cloud.run.service import set_up_log
-from cloud.settings import Settings
+from cloud.settings import ApiSettings, S, Settings, StageSettings, read
 from wire.errors import HeadgateError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-S = TypeVar("S", bound=Settings)
-_FROM_ENVIRONMENT: Final[dict[str, Any]] = {}
-
-
-def read_settings(kind: type[S]) -> S:
-    """Return the environment's settings, with the log set up as they say."""
-    try:
-        settings = kind(**_FROM_ENVIRONMENT)
-    except ValidationError as exc:
-        fields = "".join(f"  HEADGATE_{e['loc'][0]}: {e['msg']}\n".upper() for e in exc.errors())
-        raise SystemExit(f"the environment does not say enough:\n{fields}") from exc
-    set_up_log(settings.log)
-    return settings
-
-
-@app.command()
-def migrate() -> None:
+def migrate(_asked: argparse.Namespace) -> None:
     """Bring the database's schema up to date."""
     from cloud.run.schema import run_migrate
 
-    asyncio.run(run_migrate(read_settings(Settings)))
+    asyncio.run(run_migrate(_told(Settings)))
 
 
-@app.command("store-id")
-def store_id() -> None:
+def store_id(_asked: argparse.Namespace) -> None:
     """Print the name hubs pin this store by."""
     from cloud.run.schema import run_store_id
 
-    typer.echo(asyncio.run(run_store_id(read_settings(Settings))))
+    _say(asyncio.run(run_store_id(_told(Settings))))
 
 
-@app.command()
-def ingest() -> None:
+def ingest(_asked: argparse.Namespace) -> None:
     """Store what hubs send, and give them receipts."""
     from cloud.run.ingest import run_ingest
-    from cloud.run.service import serve
-    from cloud.settings import StageSettings
 
-    serve(run_ingest(read_settings(StageSettings)))
+    _serve(run_ingest(_told(StageSettings)))
 
 
-@app.command()
-def api() -> None:
+def api(_asked: argparse.Namespace) -> None:
     """Answer readers over HTTP, on the loopback interface."""
     from cloud.run.api import run_api
-    from cloud.run.service import serve
-    from cloud.settings import ApiSettings
 
-    serve(run_api(read_settings(ApiSettings)))
+    _serve(run_api(_told(ApiSettings)))
 
 
-@app.command()
-def detect() -> None:
+def detect(_asked: argparse.Namespace) -> None:
     """Turn batches into findings."""
     from cloud.run.detect import run_detect
-    from cloud.run.service import serve
-    from cloud.settings import StageSettings
 
-    serve(run_detect(read_settings(StageSettings)))
+    _serve(run_detect(_told(StageSettings)))
 
 
-@app.command()
-def alert() -> None:
+def alert(_asked: argparse.Namespace) -> None:
     """Turn findings into alerts."""
     from cloud.run.alert import run_alert
-    from cloud.run.service import serve
-    from cloud.settings import StageSettings
 
-    serve(run_alert(read_settings(StageSettings)))
+    _serve(run_alert(_told(StageSettings)))
 
 
-@app.command()
-def refresh() -> None:
+def refresh(_asked: argparse.Namespace) -> None:
     """Keep what hubs say of themselves up to date."""
     from cloud.run.refresh import run_refresh
-    from cloud.run.service import serve
-    from cloud.settings import StageSettings
 
-    serve(run_refresh(read_settings(StageSettings)))
+    _serve(run_refresh(_told(StageSettings)))
 
 
-@app.command()
-def trace(
-    sensor: Annotated[int, typer.Argument(min=0, help="the sensor's number")],
-    time: Annotated[str, typer.Argument(help="ISO 8601 with an offset, or Unix milliseconds")],
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
-) -> None:
+def trace(asked: argparse.Namespace) -> None:
     """Show every hop of one reading, or say why it is not stored."""
     from cloud.run.trace import run_trace
 
-    typer.echo(asyncio.run(run_trace(read_settings(Settings), sensor, time, as_json=as_json)))
+    _say(asyncio.run(run_trace(_told(Settings), asked.sensor, asked.time, as_json=asked.json)))
+
+
+COMMANDS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
+    "migrate": migrate,
+    "store-id": store_id,
+    "ingest": ingest,
+    "api": api,
+    "detect": detect,
+    "alert": alert,
+    "refresh": refresh,
+    "trace": trace,
+}
 
 
 def main() -> None:
     """Run the command line; an expected failure is one line on standard error and status 1."""
+    asked = _parser().parse_args()
+    # Where it is installed, structlog imports it to draw tracebacks: a fifth of a stage's start.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     try:
-        app()
+        COMMANDS[asked.command](asked)
     except HeadgateError as exc:
         sys.exit(f"error: {exc}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cloud", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, act in COMMANDS.items():
+        command = commands.add_parser(name, help=act.__doc__, description=act.__doc__)
+        if act is trace:
+            command.add_argument("sensor", type=_sensor, help="the sensor's number")
+            command.add_argument("time", help="ISO 8601 with an offset, or Unix milliseconds")
+            command.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
+def _sensor(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("a sensor's number is not negative")
+    return number
+
+
+def _told(kind: type[S]) -> S:
+    """Return the environment's settings, with the log set up as they say."""
+    from cloud.run.service import set_up_log
+
+    settings = read(kind)
+    set_up_log(settings.log)
+    return settings
+
+
+def _serve(stage: Coroutine[Any, Any, None]) -> None:
+    from cloud.run.service import serve
+
+    serve(stage)
+
+
+def _say(what: object) -> None:
+    sys.stdout.write(f"{what}\n")
 
 
 if __name__ == "__main__":

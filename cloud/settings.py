@@ -1,19 +1,24 @@
-"""What the environment says. Only ``__main__`` and ``run`` read it; stages get plain values."""
+"""What the environment says. Only ``__main__`` and ``run`` read it; stages get plain values.
 
+Read by hand: a settings library costs a stage as much as all else it imports but numpy, and a stage
+that was killed is not back before it has imported everything.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Final, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-
+from cloud.core.errors import OperatorError
 from cloud.core.share import Share
 
+LogForm = Literal["json", "console"]
+EVERY_HUB: Final = Share()
 
-def _share(value: object) -> object:
-    return Share.parse(value) if isinstance(value, str) else value
 
-
-class Settings(BaseSettings):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
     """What every command needs.
 
     Attributes:
@@ -21,12 +26,11 @@ class Settings(BaseSettings):
         log: One JSON object a line, or text for people.
     """
 
-    model_config = SettingsConfigDict(env_prefix="HEADGATE_", frozen=True)
-
     database_url: str
-    log: Literal["json", "console"] = "json"
+    log: LogForm = "json"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageSettings(Settings):
     """What a stage at the broker needs.
 
@@ -38,9 +42,10 @@ class StageSettings(Settings):
 
     broker_url: str
     broker_token_file: Path
-    share: Annotated[Share, NoDecode, BeforeValidator(_share)] = Share()
+    share: Share = EVERY_HUB
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings(Settings):
     """What the API needs.
 
@@ -50,4 +55,50 @@ class ApiSettings(Settings):
     """
 
     api_bind: str = "127.0.0.1:8080"
-    prometheus_multiproc_dir: Path | None = Field(None, validation_alias="PROMETHEUS_MULTIPROC_DIR")
+    prometheus_multiproc_dir: Path | None = None
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def _log_form(text: str) -> LogForm:
+    if text == "json":
+        return "json"
+    if text == "console":
+        return "console"
+    raise ValueError("json or console")
+
+
+_PARSED: Final[Mapping[str, Callable[[str], Any]]] = {
+    "log": _log_form,
+    "broker_token_file": Path,
+    "share": Share.parse,
+    "prometheus_multiproc_dir": Path,
+}
+_NAMED_BY_OTHERS: Final = {"prometheus_multiproc_dir": "PROMETHEUS_MULTIPROC_DIR"}
+
+
+def read(kind: type[S], environment: Mapping[str, str] = os.environ) -> S:
+    """Return the settings in ``HEADGATE_*``.
+
+    Raises:
+        OperatorError: A variable is missing or makes no sense; every such one is named.
+    """
+    values: dict[str, Any] = {}
+    faults = []
+    for each in fields(kind):
+        variable = _NAMED_BY_OTHERS.get(each.name, f"HEADGATE_{each.name.upper()}")
+        text = environment.get(variable)
+        try:
+            if text is not None:
+                values[each.name] = _PARSED.get(each.name, str)(text)
+            elif each.default is MISSING:
+                faults.append(f"{variable} is not set")
+        except ValueError as exc:
+            faults.append(f"{variable}={text}: {exc}")
+    if faults:
+        raise OperatorError(
+            f"the environment does not say enough: {'; '.join(faults)}",
+            hint="headgate up sets all of it; docs/operate.md names every variable",
+        )
+    return kind(**values)

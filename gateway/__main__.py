@@ -1,5 +1,6 @@
 """``python -m gateway``: the broker's door, and enrolment."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,17 +15,23 @@ app = typer.Typer(
 app.add_typer(cluster, name="cluster")
 
 
+@app.callback(help=__doc__)
+def begin() -> None:
+    """Keep structlog from importing what only draws tracebacks: a third of a start."""
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+
+
 @app.command()
 def mqtt() -> None:
     """Serve the embedded MQTT broker (HEADGATE_MQTT_BIND, HEADGATE_IDENTITIES)."""
     from gateway import run  # heavy, and enrolment does not need it
     from gateway.core.bind import ForbiddenBindError
-    from gateway.settings import Settings
+    from gateway.settings import SettingsError, read
 
     reasons: list[str] = []
     try:
-        run.mqtt(Settings())  # type: ignore[call-arg]  # from the environment
-    except* (ForbiddenBindError, OSError) as failures:
+        run.mqtt(read())
+    except* (ForbiddenBindError, SettingsError, OSError) as failures:
         reasons = [str(each) for each in failures.exceptions]
     if reasons:
         typer.echo(f"gateway: {'; '.join(reasons)}", err=True)
