@@ -1,9 +1,8 @@
 """headgate.stack.postgres over real binaries: created once, ready by condition, kill -9 proof."""
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -11,15 +10,17 @@ import pytest
 from headgate.stack.errors import StackError
 from headgate.stack.postgres import Postgres, cluster, find
 from headgate.stack.process import Process
-from tests.support.postgres import flavours, free_port
+from tests.support.postgres import flavours, free_port, reachable_folder
 from tests.support.wait import until
 
 
-@pytest.fixture(params=flavours())
-def postgres(request: pytest.FixtureRequest, open_folder: Path) -> Postgres:
-    made = cluster(find(request.param), open_folder / "postgres", open_folder / "pgpass")
-    made.create()
-    return made
+@pytest.fixture(params=flavours(), scope="module")
+def postgres(request: pytest.FixtureRequest) -> Iterator[Postgres]:
+    """One cluster for all the laws: making it takes longer than judging it."""
+    with reachable_folder() as folder:
+        made = cluster(find(request.param), folder / "postgres", folder / "pgpass")
+        made.create()
+        yield made
 
 
 @asynccontextmanager
@@ -76,9 +77,15 @@ def test_creating_twice_keeps_the_first(postgres: Postgres) -> None:
 
 
 def test_a_data_directory_of_another_version_is_left_alone(postgres: Postgres) -> None:
-    (postgres.data / "PG_VERSION").write_text("9\n")
-    with pytest.raises(StackError, match="made by PostgreSQL 9"):
-        postgres.create()
+    version = postgres.data / "PG_VERSION"
+    ours = version.read_text()
+    version.write_text("9\n")
+    try:
+        with pytest.raises(StackError, match="made by PostgreSQL 9"):
+            postgres.create()
+        assert (postgres.data / "base").is_dir()
+    finally:
+        version.write_text(ours)
 
 
 async def test_each_test_gets_a_database_of_its_own(empty_database_url: str) -> None:
