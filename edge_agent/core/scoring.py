@@ -55,8 +55,9 @@ class Scoring:
         """
         model, sizes = self._model, [len(part) for part in parts]
         if model is None or not sum(sizes):
-            silent = [np.full(size, np.nan, np.float32) for size in sizes]
-            return Scored(silent, _NOBODY, self._baselines.take(_NOBODY))
+            return Scored(
+                [unscored(part) for part in parts], _NOBODY, self._baselines.take(_NOBODY)
+            )
         rows = joined(parts)
         places = self._register.enter(rows.sensor_ids)
         self._baselines = self._baselines.grown(len(self._register))
@@ -67,10 +68,15 @@ class Scoring:
         known, whose = np.unique(places[order], return_inverse=True)
         at_ms, values = rows.observed_at_ms[order], rows.values[order]
         found = observe(self._baselines.take(known), whose, at_ms, values, model.told)
-        scores = np.full(len(rows), np.nan, np.float32)
+        scores = unscored(rows)
         scores[order] = model.score(found.features)
         return Scored(np.split(scores, np.cumsum(sizes)[:-1]), known, found.after)
 
     def remember(self, scored: Scored) -> None:
         """Take what was scored, now on disk, as the past."""
         self._baselines.put(scored.places, scored.baselines)
+
+
+def unscored(rows: Rows) -> Scores:
+    """Return what rows score that nobody judged."""
+    return np.full(len(rows), np.nan, np.float32)
