@@ -28,7 +28,7 @@ up: install ## Start the platform on this machine and keep it running
 	@$(BIN)/headgate up $(ARGS)
 
 test: check ## Install what the tests need and run every test
-	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadscope $(ARGS)
 
 check: install ## Format, lint, floors, types
 	@$(BIN)/ruff format --check --quiet .
