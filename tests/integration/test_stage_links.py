@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -13,12 +14,16 @@ from pathlib import Path
 import aiomqtt
 import asyncpg
 
-from cloud.read.status import STAGES
+from cloud.adapters.postgres.read import Reader
+from cloud.adapters.postgres.read_pool import read_pool
+from cloud.read.status import STAGES, judge
 from gateway.core.identity import Role
 from headgate.stack.network import listens, talks_to
+from headgate.stack.postgres import Postgres, cluster, find
+from headgate.stack.process import Process
 from tests.support.builders import EPOCH, HUB, NORTH, a_batch
 from tests.support.gateway import Gateway
-from tests.support.postgres import free_port
+from tests.support.postgres import flavours, free_port
 from tests.support.wait import until
 from wire.clock import SystemClock
 from wire.codec import encode
@@ -76,7 +81,7 @@ class Cloud:
                     self.log(stage),
                     "cloud",
                     stage,
-                    HEADGATE_DATABASE_URL=self.database_url,
+                    **self.environment,
                     HEADGATE_BROKER_URL=f"mqtt://{stage}@127.0.0.1:{self.port}",
                     HEADGATE_BROKER_TOKEN_FILE=str(self.folder / f"{stage}.token"),
                 )
@@ -84,9 +89,18 @@ class Cloud:
             for stage in STAGES
         }
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every command of the cloud is told."""
+        return {"HEADGATE_DATABASE_URL": self.database_url}
+
     def log(self, stage: str) -> Path:
         """Return where a stage's words go."""
         return self.folder / f"{stage}.log"
+
+    def said(self, stage: str) -> str:
+        """Return what a stage has said so far."""
+        return self.log(stage).read_text()
 
 
 @dataclass
@@ -150,9 +164,85 @@ async def test_stages_outlive_a_broker_that_is_killed_again_and_again(
                 await until(lambda: all_meet(stages, cloud.port), within_s=WITHIN_S)
             sending.cancel()
         assert {name: stage.poll() for name, stage in stages.items()} == dict.fromkeys(stages)
-        for stage in stages:
-            assert b"Traceback" not in cloud.log(stage).read_bytes()
+        assert "Traceback" not in "".join(cloud.said(each) for each in stages)
     assert await stored(database_url) == (sender.made, f"{{[0,{sender.made})}}")
+
+
+async def test_stages_outlive_a_killed_postgresql_and_say_so_in_lines(
+    tmp_path: Path, open_folder: Path
+) -> None:
+    port, sender = free_port(), Sender()
+    postgres = cluster(find(flavours()[0]), open_folder / "postgres", open_folder / "pgpass")
+    postgres.create()
+    cloud = Cloud(tmp_path, postgres.url(port))
+    with ExitStack() as stack:
+        async with cloud.broker() as broker:
+            async with served(postgres, port) as killed:
+                with started(tmp_path / "log", "cloud", "migrate", **cloud.environment) as done:
+                    await until(lambda: done.poll() == 0, within_s=WITHIN_S)
+                stages = cloud.start(stack, broker)
+                await until(lambda: all_meet(stages, cloud.port, port), within_s=WITHIN_S)
+                killed.signal(signal.SIGKILL)
+                await until(lambda: all("again" in cloud.said(each) for each in stages))
+            async with served(postgres, port), asyncio.TaskGroup() as tasks:
+                sending = tasks.create_task(sender.run(broker))
+                sender.make()
+                await until(lambda: not sender.unsettled, within_s=WITHIN_S)
+                await until(lambda: all_meet(stages, cloud.port, port), within_s=WITHIN_S)
+                sending.cancel()
+        assert {name: stage.poll() for name, stage in stages.items()} == dict.fromkeys(stages)
+        for each in stages:
+            assert all(line.startswith("{") for line in cloud.said(each).splitlines())
+
+
+async def test_a_stage_that_hangs_does_not_count_as_running(
+    tmp_path: Path, database_url: str
+) -> None:
+    cloud, sender = Cloud(tmp_path, database_url), Sender()
+    with ExitStack() as stack:
+        async with cloud.broker() as broker, read_pool(database_url, name="test") as readers:
+
+            async def becomes(word: str) -> None:
+                async def so() -> bool:
+                    return judge(await Reader(readers).workers())["workers"] == word
+
+                seen: bool = await until(so, within_s=WITHIN_S)
+                assert seen
+
+            stages = cloud.start(stack, broker)
+            await becomes("running")
+            stages["refresh"].send_signal(signal.SIGSTOP)
+            await becomes("partial")
+            stages["refresh"].send_signal(signal.SIGCONT)
+            await becomes("running")
+            async with asyncio.TaskGroup() as tasks, locked(database_url, "detect_ledger"):
+                sending = tasks.create_task(sender.run(broker))
+                sender.make()
+                await becomes("partial")
+                sending.cancel()
+            await becomes("running")
+
+
+@asynccontextmanager
+async def served(postgres: Postgres, port: int) -> AsyncIterator[Process]:
+    process = Process(postgres.program(port, postgres.passfile.with_name("log")))
+    try:
+        await until(lambda: postgres.is_ready(process.pid), within_s=WITHIN_S)
+        yield process
+    finally:
+        await process.stop()
+
+
+@asynccontextmanager
+async def locked(url: str, table: str) -> AsyncIterator[None]:
+    """Keep everybody else from a table."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"lock table {table}")
+            yield
+    finally:
+        await connection.close()
 
 
 def all_meet(stages: "dict[str, subprocess.Popen[bytes]]", *ports: int) -> bool:

@@ -41,7 +41,8 @@ def translated() -> Iterator[None]:
             raise
         heed_cancellation()
         raise InfrastructureError(f"database: {exc}") from exc
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as exc:
+    # asyncpg reports its own confusion when a connection breaks in the middle of a rollback.
+    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as exc:
         heed_cancellation()
         raise InfrastructureError(f"database: {exc!r}") from exc
     heed_cancellation()
