@@ -237,6 +237,18 @@ def test_a_new_level_is_taken_for_granted_after_its_time_and_not_before(
     assert bool(found[-1, 0] == 0) is accepted
 
 
+def test_a_new_level_doubles_the_scale_and_water_that_stays_wild_widens_it_again() -> None:
+    calm, metric = [7.0, 7.02] * 5, list(JUDGED).index(Metric.PH)
+    wild = [9.0] * 4 + [12.0] * 4
+    scale = [
+        observe(blank(1, 2), *columns(series((calm + wild)[:n])), SOON).after.scale[0, 1, metric]
+        for n in (len(calm), len(calm) + 4, len(calm) + 8)
+    ]
+    floor = SOON.steps_min * SPECS[Metric.PH].resolution
+    assert scale[0] > floor
+    assert scale[1:] == [2 * scale[0], 4 * scale[0]]
+
+
 @settings(max_examples=20)
 @given(st.floats(1, 1e5))
 def test_no_feature_leaves_its_range(jump: float) -> None:
