@@ -39,7 +39,7 @@ class Management:
 
     async def nodes(self) -> list[dict[str, Any]]:
         """See ``Management``."""
-        return list(await self._get("nodes?columns=name,running"))
+        return list(await self._get("nodes?columns=name,running,partitions"))
 
     async def members(self, vhost: str) -> dict[str, list[str]]:
         """See ``Management``."""

@@ -76,7 +76,7 @@ _UNSAFE_SETTINGS: Final = (
     (r"ssl_cert_login_from", "(?!common_name$).*", "users are named by common names"),
     (r"mqtt\.vhost", f"(?!{VHOST}$).*", f"hubs belong into {VHOST}"),
     (r"queue_master_locator", "min-masters", "many hubs subscribing at once break it"),
-    (r"cluster_partition_handling", "ignore|autoheal", "a partition then loses messages"),
+    (r"cluster_partition_handling", "(?!autoheal$).*", "a node that was frozen stays apart"),
 )
 
 
@@ -199,6 +199,8 @@ def _copies(live: Live) -> Iterator[str]:
     for each in live.nodes:
         if not each["running"]:
             yield f"node {each['name']} is down: start it"
+        if apart := each.get("partitions"):
+            yield f"node {each['name']} has parted from {' and '.join(apart)}: restart it"
     expected = min(COPIES_MIN, len(live.nodes))
     for queue, members in sorted(live.members.items()):
         if 0 < len(members) < expected:

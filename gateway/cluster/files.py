@@ -98,8 +98,13 @@ mqtt.exchange = {TOPICS}
 management.tcp.ip = 127.0.0.1
 management.tcp.port = {MANAGEMENT_PORT}
 
-# A minority stops rather than going its own way; a session lives where its hub is connected.
-cluster_partition_handling = pause_minority
+# A node that has gone silent is given up within these seconds and a quarter: until then what it
+# leads takes nothing. A side that parted begins again as the other is; a node that was frozen never
+# comes back under pause_minority. Messages are safe either way: quorum queues ask a majority.
+net_ticktime = 12
+cluster_partition_handling = autoheal
+
+# A session lives where its hub is connected.
 queue_master_locator = client-local
 
 # A batch fits, little more does.

@@ -25,7 +25,7 @@ class Management(Protocol):
         ...
 
     async def nodes(self) -> list[dict[str, Any]]:
-        """Return ``name`` and ``running`` of every member."""
+        """Return ``name``, ``running`` and ``partitions`` of every member."""
         ...
 
     async def members(self, vhost: str) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import aio_pika
 import aiomqtt
+import httpx2
 import trustme
 from aio_pika.abc import AbstractConnection
 
@@ -102,15 +103,23 @@ class Rabbits:
         """Who may use it."""
         return ADMIN, self.cluster.admin_file.read_text()
 
-    def api(self) -> AbstractAsyncContextManager[Management]:
-        """Lend the first node's management."""
-        return management(self.management, *self.admin)
+    def api(self, number: int = 1) -> AbstractAsyncContextManager[Management]:
+        """Lend a node's management."""
+        url = f"http://127.0.0.1:{self.nodes[number - 1].management}"
+        return management(url, *self.admin)
 
-    def hub(self, name: str, **options: Any) -> aiomqtt.Client:
+    def leader(self, queue: str, asked: int = 1) -> int:
+        """Return the number of the node that leads a queue, as another one sees it."""
+        url = f"http://127.0.0.1:{self.nodes[asked - 1].management}/api/queues/{VHOST}/{queue}"
+        found = httpx2.get(url, auth=self.admin, trust_env=False).raise_for_status().json()
+        return next(node.number for node in self.nodes if node.name == found["leader"])
+
+    def hub(self, name: str, number: int = 1, **options: Any) -> aiomqtt.Client:
         """Return a hub's client with its certificate, not yet connected."""
         settings = {"identifier": name, "timeout": 5, **options}
         context = self.authority.context(name)
-        return aiomqtt.Client("localhost", self.nodes[0].mqtts, tls_context=context, **settings)
+        port = self.nodes[number - 1].mqtts
+        return aiomqtt.Client("localhost", port, tls_context=context, **settings)
 
     async def service(self, role: str) -> AbstractConnection:
         """Return a connection as a stage has it."""

@@ -143,6 +143,10 @@ BREAKAGES: list[tuple[Callable[[Live], object], str]] = [
         "does not ask for a certificate",
     ),
     (lambda live: live.nodes[1].update(running=False), "node r2@localhost is down"),
+    (
+        lambda live: live.nodes[1].update(partitions=["r1@localhost"]),
+        "node r2@localhost has parted from r1@localhost",
+    ),
     (lambda live: live.members["ingest"].pop(), "queue ingest has 2 copies, not 3"),
 ]
 
@@ -170,7 +174,7 @@ def test_an_operator_may_choose_how_much_a_queue_holds() -> None:
         ("ssl_options.fail_if_no_peer_cert = false", "without a certificate"),
         ("auth_mechanisms.2 = PLAIN", "without a certificate"),
         ("queue_master_locator = min-masters", "subscribing at once"),
-        ("cluster_partition_handling = ignore", "loses messages"),
+        ("cluster_partition_handling = pause_minority", "stays apart"),
         ("mqtt.vhost = /", "hubs belong"),
         ("ssl_cert_login_from = distinguished_name", "common names"),
     ],
