@@ -15,6 +15,7 @@ from edge_agent.adapters.room import Room, disk_free_bytes
 from edge_agent.adapters.sqlite import Connect, Database, Lock, connect, named_statements
 from edge_agent.core.recent import Recent
 from edge_agent.core.rows import Rows
+from edge_agent.core.scoring import Scores, unscored
 from edge_agent.core.spooled import Spooled, Urgency
 from edge_agent.ports import Change, Kept, SpoolFullError, SpoolMismatchError, Undated
 from wire import codec
@@ -288,15 +289,16 @@ class SqliteSpool:
             run_many("keep_undated", ((change.boot, *row) for row in _columns(change.undated)))
         if change.dated_through:
             run("dated", change.dated_through)
-        keys = [self._seal(Kind.EVIDENCE, rows) for rows in change.evidence]
-        keys += [self._seal(Kind.ROUTINE, rows) for rows in change.routine]
+        keys = [self._seal(Kind.EVIDENCE, rows, unscored(rows)) for rows in change.evidence]
+        scored = zip(change.routine, change.scores, strict=True)
+        keys += [self._seal(Kind.ROUTINE, rows, scores) for rows, scores in scored]
         if len(change.sealed):
             whose, at_ms = change.sealed.sensor_ids, change.sealed.observed_at_ms
             run_many("clear", zip(whose.tolist(), at_ms.tolist(), strict=True))
             run("emit", _packed(whose, at_ms))
         return keys
 
-    def _seal(self, kind: Kind, rows: Rows) -> BatchKey:
+    def _seal(self, kind: Kind, rows: Rows, scores: Scores) -> BatchKey:
         seal = self._next_seal(kind)
         minutes = np.unique(np.stack([rows.sensor_ids, rows.observed_at_ms // 60_000]), axis=1)
         batch = Batch(
@@ -305,7 +307,7 @@ class SqliteSpool:
             rows.observed_at_ms,
             rows.values,
             rows.quality,
-            np.full(len(rows), np.nan, np.float32),
+            scores,
             rows.samples,
         )
         span = (int(rows.observed_at_ms.min()), int(rows.observed_at_ms.max()))
