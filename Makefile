@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check conformance format bench soak clean
+.PHONY: help install demo up test servers check conformance format bench soak clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -27,7 +27,10 @@ demo: install ## Start everything and watch the river run (ARGS="--seconds 30 --
 up: install ## Start the platform on this machine and keep it running
 	@$(BIN)/headgate up $(ARGS)
 
-test: check ## Install what the tests need and run every test
+servers: install ## Fetch the servers the tests start (RabbitMQ, mosquitto, Redis, NGINX), without root
+	@$(BIN)/python -P -m tests.support.servers
+
+test: check servers ## Install what the tests need and run every test
 	@$(BIN)/python -m pytest -n 3 --dist loadscope $(ARGS)
 
 check: install ## Format, lint, floors, types
