@@ -51,7 +51,8 @@ class Scoring:
     def score(self, parts: Sequence[Rows]) -> Scored:
         """Return what the rows of each part score, one call of the model for all; learns nothing.
 
-        A row not newer than what its sensor was last judged by is late: it is not judged.
+        A sensor's rows rise in time over all parts. One that is not newer than what the sensor was
+        last judged by is late: it is not judged.
         """
         model, sizes = self._model, [len(part) for part in parts]
         if model is None or not sum(sizes):
@@ -61,7 +62,7 @@ class Scoring:
         rows = joined(parts)
         places = self._register.enter(rows.sensor_ids)
         self._baselines = self._baselines.grown(len(self._register))
-        order = np.lexsort((rows.observed_at_ms, places))
+        order = np.argsort(places, kind="stable")
         newest_ms = self._baselines.last_ms.max(axis=1)
         order = order[places[order] >= 0]
         order = order[rows.observed_at_ms[order] > newest_ms[places[order]]]

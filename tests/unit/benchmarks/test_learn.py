@@ -23,10 +23,10 @@ def marks(text: str) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
 
 
 def test_it_learns_what_no_single_layer_could() -> None:
-    features = np.random.default_rng(1).uniform(-1, 1, (1_000, 2)).astype(np.float32) * [1, 100]
-    wanted = features[:, 0] * features[:, 1] > 0
-    layers = train(features.astype(np.float32), wanted, SHORT)
-    found = numpy_forward(layers)(features.astype(np.float32)) > 0.5
+    sides = np.random.default_rng(1).uniform(-1, 1, (1_000, 2))
+    features = (sides * [1, 100] + [5, -300]).astype(np.float32)
+    wanted = sides[:, 0] * sides[:, 1] > 0
+    found = numpy_forward(train(features, wanted, SHORT))(features) > 0.5
     assert (found == wanted).mean() > 0.95
 
 
