@@ -9,7 +9,7 @@ import secrets
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +104,7 @@ async def _hub(settings: HubSettings, token: str, clock: Clock) -> AsyncIterator
     try:
         spool = await in_turn(_spool, settings)
         try:
-            model = await in_turn(_model)
+            model = await in_turn(model_of, shipped)
             collector = await in_turn(_collector, settings, spool, clock, model)
             yield _composed(settings, token, clock, in_turn, spool, collector, scoring_fault(model))
         finally:
@@ -126,10 +126,10 @@ def _spool(settings: HubSettings) -> SqliteSpool:
     )
 
 
-def _model() -> Model | None:
-    """Return what scores readings; without it a hub does everything else."""
+def model_of(read: Callable[[], bytes]) -> Model | None:
+    """Return the model in the bundle ``read`` returns; without it a hub does everything else."""
     try:
-        model = load(shipped())
+        model = load(read())
     except (OSError, MalformedBundleError) as exc:
         log.error("no model: rows go unscored", why=str(exc))
         return None

@@ -1,6 +1,6 @@
 """Scores of the rows a hub seals: each sensor by its own past, nothing learnt before it is kept."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from edge_agent.core.register import SENSORS_PER_HUB_MAX
 from edge_agent.core.rows import NONE, Rows, joined
 from edge_agent.core.scoring import Scoring
 from edge_agent.health import ScoringFault, scoring_fault
+from edge_agent.run import model_of
 from water.features import Parameters
 from water.model import Backend, Forward, Model, Scores, load, shipped
 from wire.metric import METRICS, Metric
@@ -28,7 +30,7 @@ def strength(features: Scores) -> Scores:
     return features[:, SHIPPED.told.shown] / 4
 
 
-def model_of(forward: Forward = strength, warm_readings: int = 2) -> Model:
+def toy(forward: Forward = strength, warm_readings: int = 2) -> Model:
     told = Parameters(warm_readings=warm_readings)
     return Model(told, Backend.NUMPY, "a test's", forward, {})
 
@@ -67,13 +69,13 @@ def test_a_row_scores_the_same_however_rows_are_cut_into_batches_and_commits(
     batches: list[int], commits: list[int]
 ) -> None:
     whole = rows([0, 1, 2] * 8, [turn // 3 * WINDOW_MS + turn for turn in range(24)])
-    at_once = Scoring(model_of())
+    at_once = Scoring(toy())
     one = flushes([], whole)
     wanted = kept(at_once, one)[0]
     by_key = dict(
         zip(zip(one[0].sensor_ids, one[0].observed_at_ms, strict=True), wanted, strict=True)
     )
-    scoring = Scoring(model_of())
+    scoring = Scoring(toy())
     found: list[Rows] = []
     scores: list[Scores] = []
     for part in flushes(commits, whole):
@@ -89,7 +91,7 @@ def test_a_row_scores_the_same_however_rows_are_cut_into_batches_and_commits(
 
 
 def test_what_was_not_committed_was_not_learnt() -> None:
-    scoring, twin = Scoring(model_of()), Scoring(model_of())
+    scoring, twin = Scoring(toy()), Scoring(toy())
     for turn in range(4):
         part = [rows([5, 6], [turn * WINDOW_MS] * 2)]
         scoring.score(part)  # its commit failed
@@ -97,7 +99,7 @@ def test_what_was_not_committed_was_not_learnt() -> None:
 
 
 def test_a_late_row_has_no_score_and_leaves_no_trace() -> None:
-    scoring, twin = Scoring(model_of()), Scoring(model_of())
+    scoring, twin = Scoring(toy()), Scoring(toy())
     for turn in range(4):
         for one in (scoring, twin):
             kept(one, [rows([5], [turn * WINDOW_MS])])
@@ -108,7 +110,7 @@ def test_a_late_row_has_no_score_and_leaves_no_trace() -> None:
 
 
 def test_a_batch_in_which_one_row_is_late_scores_the_others() -> None:
-    scoring = Scoring(model_of())
+    scoring = Scoring(toy())
     for turn in range(4):
         kept(scoring, [rows([5, 6], [turn * WINDOW_MS] * 2)])
     mixed = rows([5, 5, 6], [1, 4 * WINDOW_MS, 4 * WINDOW_MS])
@@ -122,7 +124,7 @@ def test_all_batches_of_a_commit_cost_one_call_of_the_model() -> None:
         calls.append(len(features))
         return strength(features)
 
-    scoring = Scoring(model_of(counting))
+    scoring = Scoring(toy(counting))
     for turn in range(4):
         parts = [rows(range(10 * p, 10 * p + 10), [turn * WINDOW_MS] * 10) for p in range(3)]
         assert [len(part) for part in kept(scoring, parts)] == [10, 10, 10]
@@ -142,7 +144,7 @@ def test_a_commit_that_seals_nothing_scores_nothing() -> None:
 
 
 def test_a_sensor_beyond_what_a_hub_has_room_for_is_not_judged() -> None:
-    scoring, many = Scoring(model_of()), list(range(SENSORS_PER_HUB_MAX + 1))
+    scoring, many = Scoring(toy()), list(range(SENSORS_PER_HUB_MAX + 1))
     for turn in range(2):
         kept(scoring, [rows(many, [turn * WINDOW_MS] * len(many))])
     [scores] = kept(scoring, [rows(many, [2 * WINDOW_MS] * len(many))])
@@ -166,11 +168,31 @@ def test_the_shipped_model_tells_contamination_from_a_calm_day() -> None:
     assert (scores > 0.5).all()
 
 
+def gone() -> bytes:
+    raise FileNotFoundError("no bundle")
+
+
+@pytest.mark.parametrize("read", [gone, lambda: b"", lambda: shipped()[:-1], lambda: bytes(10**6)])
+def test_a_hub_whose_bundle_is_gone_or_broken_says_so_once_and_goes_on(
+    read: Callable[[], bytes],
+) -> None:
+    with capture_logs() as logs:
+        assert model_of(read) is None
+    assert [entry["log_level"] for entry in logs] == ["error"]
+
+
+def test_a_hub_whose_model_is_well_says_nothing() -> None:
+    with capture_logs() as logs:
+        model = model_of(shipped)
+    assert scoring_fault(model) is ScoringFault.NONE
+    assert not logs
+
+
 @pytest.mark.parametrize(
     ("model", "fault"),
     [
         (SHIPPED, ScoringFault.NONE),
-        (model_of(), ScoringFault.STAND_IN),
+        (toy(), ScoringFault.STAND_IN),
         (None, ScoringFault.UNSCORED),
     ],
 )
