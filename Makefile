@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+PACKAGES := wire water certs gateway edge_agent cloud firmware_sim headgate
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test servers check conformance format bench soak clean
@@ -18,7 +19,7 @@ $(VENV)/.installed: pyproject.toml uv.lock
 	@echo 'installing into $(VENV); the first time takes a minute'
 	@test -x $(BIN)/uv || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip --quiet --disable-pip-version-check install 'uv>=0.8'
-	@$(BIN)/uv sync --quiet --locked --inexact --extra test --python $(BIN)/python
+	@$(BIN)/uv sync --quiet --locked --inexact --compile-bytecode --extra test --python $(BIN)/python
 	@touch $@
 
 demo: install ## Start everything and watch the river run (ARGS="--seconds 30 --json")
@@ -31,6 +32,8 @@ servers: install ## Fetch the servers the tests start (RabbitMQ, mosquitto, Redi
 	@$(BIN)/python -P -m tests.support.servers
 
 test: check servers ## Install what the tests need and run every test
+	@# The tests start hundreds of processes: compile what they import once.
+	@$(BIN)/python -m compileall -q $(PACKAGES)
 	@$(BIN)/python -m pytest -n 3 --dist loadscope $(ARGS)
 
 check: install ## Format, lint, floors, types

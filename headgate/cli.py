@@ -139,6 +139,13 @@ def sim(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_PASSED_ON)
+def certs(context: typer.Context) -> None:
+    """Keys and certificates for servers, hubs and services: `headgate certs --help` lists them."""
+    os.environ.setdefault("HEADGATE_HOME", str(_home(None)))
+    _become("certs", *context.args)
+
+
+@app.command(context_settings=_PASSED_ON)
 def trace(context: typer.Context) -> None:
     """Follow one reading, hop by hop: headgate trace SENSOR TIME.
 
