@@ -1,17 +1,21 @@
 """Scores from a hub's sensors to the batches that leave its spool, and what they cost in memory."""
 
 import asyncio
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge_agent.adapters.spool import SpoolSettings, SqliteSpool
 from edge_agent.collect import Collector, CollectSettings
 from edge_agent.health import ScoringFault
+from edge_agent.ports import Change, SpoolFullError
 from tests.support.agent import Agent, FakeCloud, Probes, cloud, healths, killed_at_the_end
 from tests.support.gateway import gateway
-from tests.support.hub import at, contents, message, spool_at
+from tests.support.hub import HUB, at, contents, message, spool_at
 from tests.support.postgres import free_port
 from tests.support.wait import until
 from water.bands import bands
@@ -21,6 +25,7 @@ from wire import codec
 from wire.batch import Batch, Kind
 from wire.clock import SystemClock
 from wire.control import Health
+from wire.ids import BatchKey, Region
 from wire.limits import MIB
 from wire.topics import Channel
 
@@ -71,6 +76,40 @@ def test_rows_of_warm_sensors_leave_the_spool_with_a_score_and_evidence_without(
     assert collector.counts["rows_scored"] == 20 * len(SENSORS)
     assert evidence
     assert all(np.isnan(batch.score).all() for batch in evidence)
+    spool.close()
+
+
+class FullNowAndThen(SqliteSpool):
+    """A spool without room for every other commit."""
+
+    tries = 0
+
+    def apply(self, change: Change, steady_ms: int) -> Sequence[BatchKey]:
+        self.tries += 1
+        if self.tries % 2:
+            raise SpoolFullError("no room")
+        return super().apply(change, steady_ms)
+
+
+def test_a_commit_that_had_to_be_repeated_scores_as_if_it_had_not(tmp_path: Path) -> None:
+    told = SpoolSettings(tmp_path, HUB, Region("north"), 64 * MIB, None)
+    spool = FullNowAndThen(told, random.Random(1).getrandbits)
+    collector = Collector(
+        spool, CollectSettings("boot-1", window_ms=0), bands(), plausible(), at(0), MODEL
+    )
+    for turn in range(WARM + 5):
+        collector.absorb(message([(7, turn * 1_000, 7 + turn % 3 / 100)]), at(turn * 1_000))
+        with pytest.raises(SpoolFullError):
+            collector.commit(at(turn * 1_000))
+        collector.commit(at(turn * 1_000))
+    collector.absorb(message([(7, 900_000, 7.0)]), at(900_000))
+    with pytest.raises(SpoolFullError):
+        collector.commit(at(900_000))
+    collector.commit(at(900_000))
+    routine = [b for b in contents(spool) if isinstance(b, Batch) and b.seal.kind is Kind.ROUTINE]
+    finite = np.isfinite(np.concatenate([batch.score for batch in routine]))
+    assert finite.tolist() == [False] * WARM + [True] * (len(finite) - WARM)
+    assert len(finite) > WARM
     spool.close()
 
 
