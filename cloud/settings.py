@@ -35,13 +35,17 @@ class StageSettings(Settings):
     """What a stage at the broker needs.
 
     Attributes:
-        broker_url: ``mqtt://NAME@host:port``; the name is our identity there.
-        broker_token_file: Holds the secret that proves it.
+        broker_url: ``mqtt://NAME@host:port``, the name our identity there, or RabbitMQ's nodes:
+            ``amqps://host:port[,host:port...]``.
+        broker_token_file: Holds the secret that proves it, on MQTT.
+        broker_tls: On RabbitMQ, the folder of our certificate: ``cert.pem``, ``key.pem`` and the
+            roots in ``trust.pem``.
         share: ``"0/2"`` = worker 0 of 2: which hubs are ours.
     """
 
     broker_url: str
-    broker_token_file: Path
+    broker_token_file: Path | None = None
+    broker_tls: Path | None = None
     share: Share = EVERY_HUB
 
 
@@ -72,6 +76,7 @@ def _log_form(text: str) -> LogForm:
 _PARSED: Final[Mapping[str, Callable[[str], Any]]] = {
     "log": _log_form,
     "broker_token_file": Path,
+    "broker_tls": Path,
     "share": Share.parse,
     "prometheus_multiproc_dir": Path,
 }

@@ -29,7 +29,7 @@ from wire.errors import InfrastructureError
 from wire.ids import UnixMs
 from wire.limits import BATCH_BYTES_MAX, MIB
 from wire.queues import ATTEMPTS_HEADER, RETRY_DELAYS_MS
-from wire.topics import Lane
+from wire.topics import Lane, lane_topic
 
 PREFETCH: Final = 1_024
 INBOX_BYTES_MAX: Final = 256 * MIB
@@ -41,6 +41,7 @@ ANSWER_WITHIN_S: Final = 15.0
 GOODBYE_WITHIN_S: Final = 2.0
 HEARTBEAT_S: Final = 10
 _TRANSIENT, _PERSISTENT = 1, 2
+_LANES: Final = frozenset(map(str, Lane))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Message:
     """One message as it came.
 
     Attributes:
-        topic: The routing key, as MQTT spells it.
+        topic: As MQTT spells it, lanes included.
         body: The bytes.
         received_at_ms: Our clock when it came.
         redelivered: How often it was lent before and came back.
@@ -226,7 +227,7 @@ class Amqp:
             self._acks.lend(tag)
             held.append(
                 Message(
-                    queues.topic(message.routing_key or ""),
+                    _topic(message.routing_key or ""),
                     message.body,
                     self._clock.now_ms(),
                     _count(headers.get("x-delivery-count")),
@@ -338,6 +339,11 @@ def _translated() -> Iterator[None]:
 
 def _properties(mode: int, headers: dict[str, Any] | None = None) -> Basic.Properties:
     return Basic.Properties(delivery_mode=mode, headers=headers)
+
+
+def _topic(key: str) -> str:
+    """Return what a stage knows a message by, whichever broker carried it."""
+    return lane_topic(Lane(key)) if key in _LANES else queues.topic(key)
 
 
 def _count(value: object) -> int:

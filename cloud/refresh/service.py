@@ -12,13 +12,8 @@ from cloud.refresh.ports import HubRegister
 from cloud.steps import Steps
 from wire.control import decode_health
 from wire.errors import MalformedMessageError
-from wire.topics import Channel, Lane, every_hub, lane_topic, parse
+from wire.topics import Channel, Lane, lane_topic, parse
 
-FILTERS: Final = (
-    every_hub(Channel.HEALTH),
-    every_hub(Channel.STATUS),
-    lane_topic(Lane.MEDIUM),
-)
 _MESSAGES: Final = Counter("headgate_refresh_messages", "Messages taken, by kind", ["kind"])
 _log = structlog.get_logger(__name__)
 

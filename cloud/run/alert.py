@@ -4,17 +4,15 @@ from random import Random
 
 import structlog
 
-from cloud.adapters.mqtt import Broker, connected
 from cloud.adapters.postgres.alert import AlertTables
 from cloud.adapters.postgres.pool import pool
 from cloud.alert.service import Alerts
 from cloud.alert.stage import Stage
+from cloud.run.broker import ALERT, connects
 from cloud.run.links import beat, keep_serving
 from cloud.settings import StageSettings
 from cloud.tasks import together
-from wire import topics
 from wire.clock import SystemClock
-from wire.topics import Lane
 
 _log = structlog.get_logger(__name__)
 
@@ -27,14 +25,14 @@ async def run_alert(settings: StageSettings) -> None:
     """
     clock = SystemClock()
     name = f"alert-{settings.share.index}"
-    broker = Broker.read(settings.broker_url, settings.broker_token_file)
+    connected = connects(settings, name, ALERT, clock)
     async with pool(settings.database_url, connections_max=2, name=f"headgate-{name}") as opened:
         stage = Stage(Alerts(AlertTables(opened), clock), clock)
 
         async def listen() -> None:
-            async with connected(broker, name, (topics.lane_topic(Lane.HIGH),), clock) as mqtt:
+            async with connected() as inbox:
                 _log.info("connected", client_id=name)
-                await stage.listen(mqtt)
+                await stage.listen(inbox)
 
         await together(
             stage.settle(),

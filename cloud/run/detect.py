@@ -9,16 +9,17 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
-from cloud.adapters.mqtt import Broker, Mqtt, connected, owned_by
+from cloud.adapters.mqtt import owned_by
 from cloud.adapters.postgres.detect import DetectTables
 from cloud.adapters.postgres.pool import pool
 from cloud.detect.service import Detect
 from cloud.detect.stage import Stage
 from cloud.detect.sweep import Sweep
+from cloud.ports import Lanes
+from cloud.run.broker import DETECT, connects
 from cloud.run.links import beat, keep_serving
 from cloud.settings import StageSettings
 from cloud.tasks import together
-from wire import topics
 from wire.clock import SystemClock
 from wire.errors import InfrastructureError
 from wire.topics import Channel, Lane
@@ -32,10 +33,10 @@ class Line:
 
     def __init__(self) -> None:
         """Begin without a broker."""
-        self._broker: Mqtt | None = None
+        self._broker: Lanes | None = None
 
     @contextmanager
-    def through(self, broker: Mqtt) -> Iterator[None]:
+    def through(self, broker: Lanes) -> Iterator[None]:
         """Lead to ``broker`` while the block lasts."""
         self._broker = broker
         try:
@@ -61,7 +62,6 @@ async def run_detect(settings: StageSettings) -> None:
         InfrastructureError: The database cannot be reached at the start.
     """
     clock, line, share = SystemClock(), Line(), settings.share
-    broker = Broker.read(settings.broker_url, settings.broker_token_file)
     name = f"headgate-detect-{share.index}"
     async with pool(settings.database_url, name=name) as opened:
         store = DetectTables(opened)
@@ -69,12 +69,11 @@ async def run_detect(settings: StageSettings) -> None:
         stage = Stage(detect, Sweep(detect, store), clock)
 
         async def read(channel: Channel, client_id: str) -> None:
-            filters = (topics.every_hub(channel),)
-            keeps = owned_by(share.owns)
-            async with connected(broker, client_id, filters, clock, keeps=keeps) as mqtt:
+            connected = connects(settings, client_id, DETECT[channel], clock, owned_by(share.owns))
+            async with connected() as broker:
                 _log.info("connected", client_id=client_id)
-                with line.through(mqtt) if channel is Channel.URGENT else nullcontext():
-                    await stage.read(mqtt)
+                with line.through(broker) if channel is Channel.URGENT else nullcontext():
+                    await stage.read(broker)
 
         def reader(number: int, channel: Channel) -> Coroutine[Any, Any, NoReturn]:
             client_id = f"detect-{number * share.count + share.index}"

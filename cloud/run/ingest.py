@@ -1,24 +1,22 @@
-"""Ingest over PostgreSQL and MQTT."""
+"""Ingest over PostgreSQL and a broker."""
 
 from random import Random
-from typing import Final
 
 import structlog
 
-from cloud.adapters.mqtt import Broker, Mqtt, connected, owned_by
+from cloud.adapters.mqtt import owned_by
 from cloud.adapters.postgres.pool import connect, pool
 from cloud.adapters.postgres.schema import Schema
 from cloud.adapters.postgres.store import PostgresStore
 from cloud.ingest.meters import Meters
 from cloud.ingest.service import Ingest
 from cloud.ingest.worker import Worker
+from cloud.run.broker import INGEST, Connection, connects
 from cloud.run.links import beat, keep_serving
 from cloud.settings import StageSettings
 from cloud.tasks import together
 from wire.clock import SystemClock
-from wire.topics import Channel, every_hub
 
-CHANNELS: Final = (Channel.BATCH, Channel.URGENT, Channel.HELLO)
 _log = structlog.get_logger(__name__)
 
 
@@ -30,28 +28,26 @@ async def run_ingest(settings: StageSettings) -> None:
     """
     clock, meters, chance = SystemClock(), Meters(), Random().random
     name = f"ingest-{settings.share.index}"
-    broker = Broker.read(settings.broker_url, settings.broker_token_file)
-    filters = [every_hub(channel) for channel in CHANNELS]
-    keeps = owned_by(settings.share.owns)
+    connected = connects(settings, name, INGEST, clock, owned_by(settings.share.owns))
     async with connect(settings.database_url) as connection:
         store_id = await Schema(connection).store_id()
     async with pool(settings.database_url, name=f"headgate-{name}") as opened:
         ingest = Ingest(PostgresStore(opened, store_id), clock)
 
         async def serve() -> None:
-            async with connected(broker, name, filters, clock, keeps=keeps) as mqtt:
-                worker = Worker(ingest, mqtt, mqtt, store_id, clock, meters, chance)
+            async with connected() as broker:
+                worker = Worker(ingest, broker, broker, store_id, clock, meters, chance)
                 _log.info("ingesting", store_id=str(store_id), share=str(settings.share))
                 await together(
-                    worker.run(), _watch(mqtt, meters, clock), beat(opened, clock, worker.steps)
+                    worker.run(), _watch(broker, meters, clock), beat(opened, clock, worker.steps)
                 )
 
         await keep_serving(name, serve, clock, chance)
 
 
-async def _watch(mqtt: Mqtt, meters: Meters, clock: SystemClock) -> None:
+async def _watch(broker: Connection, meters: Meters, clock: SystemClock) -> None:
     seen = 0
     while True:
-        meters.inbox(mqtt.waiting_bytes, mqtt.dropped - seen)
-        seen = mqtt.dropped
+        meters.inbox(broker.waiting_bytes, broker.dropped - seen)
+        seen = broker.dropped
         await clock.sleep_ms(1_000)

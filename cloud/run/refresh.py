@@ -4,10 +4,11 @@ from random import Random
 
 import structlog
 
-from cloud.adapters.mqtt import Broker, connected, owned_by
+from cloud.adapters.mqtt import owned_by
 from cloud.adapters.postgres.pool import pool
 from cloud.adapters.postgres.refresh import Register
-from cloud.refresh.service import FILTERS, Refresh
+from cloud.refresh.service import Refresh
+from cloud.run.broker import REFRESH, connects
 from cloud.run.links import beat, keep_serving
 from cloud.settings import StageSettings
 from cloud.steps import Steps
@@ -25,7 +26,6 @@ async def run_refresh(settings: StageSettings) -> None:
         InfrastructureError: The database cannot be reached at the start.
     """
     clock = SystemClock()
-    broker = Broker.read(settings.broker_url, settings.broker_token_file)
     name = f"refresh-{settings.share.index}"
     ours = owned_by(settings.share.owns)
     medium = lane_topic(Lane.MEDIUM)
@@ -34,10 +34,11 @@ async def run_refresh(settings: StageSettings) -> None:
     def keeps(topic: str) -> bool:
         return topic == medium or ours(topic)
 
+    connected = connects(settings, name, REFRESH, clock, keeps)
     async with pool(settings.database_url, connections_max=2, name=f"headgate-{name}") as opened:
 
         async def serve() -> None:
-            async with connected(broker, name, FILTERS, clock, keeps=keeps) as inbox:
+            async with connected() as inbox:
                 _log.info("serving", stage=name)
                 await Refresh(inbox, Register(opened), steps).run()
 

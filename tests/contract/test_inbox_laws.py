@@ -18,7 +18,7 @@ from tests.support.inbox import (
     rabbit_shore,
 )
 from wire.errors import InfrastructureError
-from wire.topics import Channel, Lane, topic
+from wire.topics import Channel, Lane, lane_topic, topic
 
 WITHIN_S = 30
 
@@ -81,7 +81,7 @@ async def test_a_word_on_a_lane_reaches_who_reads_it(shore: Shore) -> None:
     async with shore.high_lane() as reader, shore.detect() as sender:
         await sender.send(Lane.HIGH, b"findings")
         (word,) = await lent(reader, 1)
-    assert word.body == b"findings"
+    assert (word.topic, word.body) == (lane_topic(Lane.HIGH), b"findings")
 
 
 async def test_what_is_acknowledged_never_comes_again_and_the_rest_does(shore: Shore) -> None:

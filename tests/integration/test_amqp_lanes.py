@@ -14,7 +14,7 @@ from tests.support.rabbitmq import Rabbits
 from tests.support.wait import until
 from wire.errors import InfrastructureError
 from wire.queues import RETRY_DELAYS_MS, Queue
-from wire.topics import Channel, Lane, topic
+from wire.topics import Channel, Lane, lane_topic, topic
 
 WITHIN_S = 30
 
@@ -75,7 +75,7 @@ async def test_a_job_put_off_comes_back_later_to_its_own_lane_knowing_how_often(
         await schedule.send(Lane.LOW, b"next")
         assert (await first(jobs)).body == b"next"
     (dead,) = await taken(shore, "ingest", Queue.DEAD_LETTERS)
-    assert (dead.body, dead.topic) == (b"report", Lane.LOW)
+    assert (dead.body, dead.topic) == (b"report", lane_topic(Lane.LOW))
 
 
 async def test_no_more_is_with_us_than_was_asked_for_until_some_is_acknowledged(

@@ -57,10 +57,16 @@ class Authority:
         """Its own certificate."""
         return self.folder / "ca.crt"
 
+    def home(self, name: str) -> Path:
+        """Return where a holder's material lies once it is issued."""
+        return self.folder / name
+
     def issue(self, name: str) -> Tls:
         """Return the material of a client of that common name, or of ``localhost``."""
-        certificate, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
+        home = self.home(name)
+        certificate, key = home / "cert.pem", home / "key.pem"
         if not key.exists():
+            home.mkdir()
             issued = self.ca.issue_cert(
                 "localhost" if name == "localhost" else f"{name}.test.invalid",
                 *(["127.0.0.1"] if name == "localhost" else []),
@@ -68,6 +74,7 @@ class Authority:
                 key_type=trustme.KeyType.ECDSA,
             )
             certificate.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
+            self.ca.cert_pem.write_to_path(str(home / "trust.pem"))
             issued.private_key_pem.write_to_path(str(key))
         return Tls(self.root, certificate, key)
 
