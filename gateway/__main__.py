@@ -39,6 +39,23 @@ def mqtt() -> None:
 
 
 @app.command()
+def http() -> None:
+    """Serve the HTTP door (HEADGATE_HTTP_BIND, HEADGATE_BROKER_URL, HEADGATE_STORE_ID ...)."""
+    from gateway import run_http
+    from gateway.core.bind import ForbiddenBindError
+    from gateway.settings import SettingsError, read_http
+
+    reasons: list[str] = []
+    try:
+        run_http.http(read_http())
+    except* (ForbiddenBindError, SettingsError, ValueError, OSError) as failures:
+        reasons = [str(each) for each in failures.exceptions]
+    if reasons:
+        typer.echo(f"gateway: {'; '.join(reasons)}", err=True)
+        raise typer.Exit(2)
+
+
+@app.command()
 def enrol(
     name: Annotated[str, typer.Argument(help="User name; a hub's is its hub id.")],
     role: Annotated[Role, typer.Option(help="What the client is for.")],

@@ -1,11 +1,18 @@
-"""What the door needs: who is who, a broker to hand guests to, somebody who counts."""
+"""What the doors need: who is who, a broker, a way to the store, somebody who counts."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gateway.core.connect import Connect
 from gateway.core.identity import Identity
+from wire.errors import InfrastructureError
+from wire.topics import Channel
 
 Action = Literal["connect", "packet", "publish", "subscribe"]
 
@@ -68,4 +75,68 @@ class Meter(Protocol):
 
     def dropped(self, client_id: str, messages: int) -> None:
         """Count messages a full mailbox had no room for."""
+        ...
+
+
+class LinkLostError(InfrastructureError):
+    """The way to the store is not there just now."""
+
+
+class Link(Protocol):
+    """An open way to the store. Every method may raise LinkLostError."""
+
+    async def send(self, body: bytes) -> bool:
+        """Hand over a batch; return whether it is safe with that, else only a receipt says so."""
+        ...
+
+    async def say(self, channel: Channel, body: bytes, *, retain: bool = False) -> None:
+        """Publish on one of our own channels."""
+        ...
+
+    def receipts(self) -> AsyncIterator[bytes]:
+        """Yield receipts as they come, other doors' included, until cancelled."""
+        ...
+
+
+class Uplink(Protocol):
+    """The way to the store, opened again and again."""
+
+    def open(self, will: bytes) -> AbstractAsyncContextManager[Link]:
+        """Lend a link; ``will`` is our status when it breaks.
+
+        Raises:
+            LinkLostError: On entry, or from what is done inside.
+        """
+        ...
+
+
+class Buckets(Protocol):
+    """A token bucket per sensor that every door sees."""
+
+    async def take(self, messages: Sequence[NDArray[np.int64]]) -> list[int]:
+        """As ``core.buckets.LocalBuckets.take``, on a clock of its own.
+
+        Raises:
+            InfrastructureError: Nobody can say; nothing was decided for our part.
+        """
+        ...
+
+
+class DoorMeter(Protocol):
+    """Counts what passes a door for sensors."""
+
+    def answered(self, answer: str) -> None:
+        """Count a message by what became of it."""
+        ...
+
+    def admitted(self, readings: int, refused_values: int) -> None:
+        """Count readings taken, and impossible values in them made absent."""
+        ...
+
+    def alone(self, messages: int) -> None:
+        """Count messages judged by this door's buckets alone."""
+        ...
+
+    def held(self, batches: int, size: int) -> None:
+        """Take how many batches wait for a receipt, and their bytes."""
         ...

@@ -4,8 +4,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from wire.errors import HeadgateError
+from wire.ids import Region, is_name
 
 
 class SettingsError(HeadgateError):
@@ -27,19 +29,81 @@ class Settings:
     log: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """Environment variables with the prefix ``HEADGATE_``, for one HTTP door.
+
+    Attributes:
+        http_bind: ``host:port`` to listen on, loopback only: a proxy on this machine speaks TLS.
+        broker_url: ``mqtt://NAME@host:port``; the name is the virtual hub all doors share.
+        broker_token_file: What proves the name.
+        region: Where that hub is enrolled.
+        store_id: Whose receipts count (HEADGATE_STORE_ID).
+        number: Which of the doors this is (HEADGATE_DOOR).
+        redis_url: Where doors share their buckets; None for a door that stands alone.
+        device_header: Where the proxy puts a device's name (HEADGATE_DEVICE_HEADER), None if it
+            asks for no certificates.
+        log: ``json``, one object a line, or ``console``.
+    """
+
+    http_bind: str
+    broker_url: str
+    broker_token_file: Path
+    region: Region
+    store_id: UUID
+    number: int
+    redis_url: str | None
+    device_header: str | None
+    log: str
+
+
 def read(environment: Mapping[str, str] = os.environ) -> Settings:
     """Return the environment's settings.
 
     Raises:
         SettingsError: The folder of identities is not named, or the log's form is none of ours.
     """
-    identities, log = (
-        environment.get("HEADGATE_IDENTITIES"),
-        environment.get("HEADGATE_LOG", "json"),
-    )
-    if not identities:
-        raise SettingsError("HEADGATE_IDENTITIES is not set")
-    if log not in ("json", "console"):
-        raise SettingsError(f"HEADGATE_LOG={log}: json or console")
     bind = environment.get("HEADGATE_MQTT_BIND", "127.0.0.1:1883")
-    return Settings(mqtt_bind=bind, identities=Path(identities), log=log)
+    identities = Path(_needed(environment, "HEADGATE_IDENTITIES"))
+    return Settings(mqtt_bind=bind, identities=identities, log=_log(environment))
+
+
+def read_http(environment: Mapping[str, str] = os.environ) -> HttpSettings:
+    """Return the environment's settings for an HTTP door.
+
+    Raises:
+        SettingsError: Something is not said, or makes no sense.
+    """
+    region = environment.get("HEADGATE_REGION", "local")
+    if not is_name(region):
+        raise SettingsError(f"HEADGATE_REGION={region}: regions are [a-z0-9-]{{1,64}}")
+    number = environment.get("HEADGATE_DOOR", "0")
+    if not (number.isascii() and number.isdigit() and len(number) <= 2):
+        raise SettingsError(f"HEADGATE_DOOR={number}: doors are numbered 0 to 99")
+    try:
+        store_id = UUID(_needed(environment, "HEADGATE_STORE_ID"))
+    except ValueError as exc:
+        raise SettingsError("HEADGATE_STORE_ID is no UUID; see `python -m cloud store-id`") from exc
+    return HttpSettings(
+        http_bind=environment.get("HEADGATE_HTTP_BIND", "127.0.0.1:8081"),
+        broker_url=_needed(environment, "HEADGATE_BROKER_URL"),
+        broker_token_file=Path(_needed(environment, "HEADGATE_BROKER_TOKEN_FILE")),
+        region=Region(region),
+        store_id=store_id,
+        number=int(number),
+        redis_url=environment.get("HEADGATE_REDIS_URL"),
+        device_header=environment.get("HEADGATE_DEVICE_HEADER"),
+        log=_log(environment),
+    )
+
+
+def _needed(environment: Mapping[str, str], name: str) -> str:
+    if not (found := environment.get(name)):
+        raise SettingsError(f"{name} is not set")
+    return found
+
+
+def _log(environment: Mapping[str, str]) -> str:
+    if (log := environment.get("HEADGATE_LOG", "json")) not in ("json", "console"):
+        raise SettingsError(f"HEADGATE_LOG={log}: json or console")
+    return log

@@ -24,6 +24,7 @@ class Role(StrEnum):
     ALERT = "alert"
     REFRESH = "refresh"
     API = "api"
+    HTTP = "http"
 
 
 STAGES: Final = frozenset(Role) - {Role.HUB}

@@ -20,12 +20,14 @@ _STAGE_FILTERS: Final[dict[Role, frozenset[str]]] = {
     ),
     Role.API: frozenset(),
 }
+# A door speaks as a hub does, under its own name.
+_SPEAKERS: Final = frozenset({Role.HUB, Role.HTTP})
 _STAGE_LANE: Final = {Role.INGEST: lane_topic(Lane.MEDIUM), Role.DETECT: lane_topic(Lane.HIGH)}
 
 
 def may_publish(identity: Identity, name: str) -> bool:
     """Return whether this identity may publish on the topic ``name``."""
-    if identity.role is Role.HUB:
+    if identity.role in _SPEAKERS:
         return name in _own_topics(identity, UPWARD)
     if name == _STAGE_LANE.get(identity.role):
         return True
@@ -34,7 +36,7 @@ def may_publish(identity: Identity, name: str) -> bool:
 
 def may_subscribe(identity: Identity, topic_filter: str) -> bool:
     """Return whether this identity may subscribe to the filter, as spelt."""
-    if identity.role is Role.HUB:
+    if identity.role in _SPEAKERS:
         return topic_filter in _own_topics(identity, DOWNWARD)
     return topic_filter in _STAGE_FILTERS[identity.role]
 

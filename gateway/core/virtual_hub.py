@@ -184,9 +184,9 @@ class VirtualHub:
             called += _safe(held.load, (sequence,))
         return tuple(called)
 
-    def wake_ms(self) -> int | None:
-        """Return when time alone calls for an act; None if only an event can."""
-        times = [held.again_ms for held in self._held.values()]
+    def wake_ms(self, now_ms: int) -> int | None:
+        """Return when time alone calls for an act again; None if only an event can."""
+        times = [held.again_ms for held in self._held.values() if held.again_ms > now_ms]
         if self._open:
             times.append(self._open_since_ms + SEAL_AFTER_MS)
         return min(times, default=None)

@@ -168,7 +168,7 @@ def test_a_batch_is_cut_at_the_limit_and_not_before() -> None:
 def test_readings_are_sealed_when_old_or_full_and_not_before() -> None:
     hub = VirtualHub(DOOR, NORTH, EPOCH)
     hub.admit(readings((1, 0, 7.0)), 0)
-    assert hub.wake_ms() == SEAL_AFTER_MS
+    assert hub.wake_ms(0) == SEAL_AFTER_MS
     assert (hub.seal(SEAL_AFTER_MS - 1), hub.seal(SEAL_AFTER_MS)) == (0, 1)
     rows = [(sensor, 0, 7.0) for sensor in range(READINGS_PER_BATCH_MAX)]
     hub.admit(readings(*rows[:-1]), 100)

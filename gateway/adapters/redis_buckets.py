@@ -1,0 +1,60 @@
+"""Buckets every door shares, in Redis or Valkey: one script call for many messages.
+
+All keys carry one hash tag, so in a cluster of Redis they lie on one node: a script decides alone.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Final
+
+import numpy as np
+import redis.asyncio
+from numpy.typing import NDArray
+from redis.exceptions import RedisError
+
+from gateway.core.buckets import COST_MS, SLACK_MS
+from wire.errors import InfrastructureError
+
+ANSWER_WITHIN_S: Final = 0.25
+KEPT_MS: Final = 60_000  # a full bucket; longer than anybody's clock may disagree
+SERVER_TIME: Final = -1
+_SCRIPT: Final = files("gateway.adapters").joinpath("redis_buckets.lua").read_text()
+
+
+class RedisBuckets:
+    """See ``gateway.ports.Buckets``. Time is the server's, since doors' clocks disagree."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        """Take a client; it connects when it is first used."""
+        self._client = client
+        self._script = client.register_script(_SCRIPT)
+
+    @classmethod
+    def at(cls, url: str) -> "RedisBuckets":
+        """Return the buckets at ``redis://host:port/number``, or ``rediss://``."""
+        return cls(
+            redis.asyncio.Redis.from_url(
+                url, socket_timeout=ANSWER_WITHIN_S, socket_connect_timeout=ANSWER_WITHIN_S
+            )
+        )
+
+    async def take(
+        self, messages: Sequence[NDArray[np.int64]], at_ms: int = SERVER_TIME
+    ) -> list[int]:
+        """See ``gateway.ports.Buckets``; ``at_ms`` replaces the server's time."""
+        keys: list[str] = []
+        arguments: list[int] = [at_ms, COST_MS, SLACK_MS, KEPT_MS]
+        for sensor_ids in messages:
+            sensors, counts = np.unique(sensor_ids, return_counts=True)
+            keys += [f"{{bucket}}:{sensor_id}" for sensor_id in sensors.tolist()]
+            arguments += [len(sensors), *counts.tolist()]
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                return [int(wait) for wait in await self._script(keys=keys, args=arguments)]
+        except (RedisError, OSError, TimeoutError) as exc:
+            raise InfrastructureError(f"redis: {type(exc).__name__} {exc}".strip()) from exc
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()

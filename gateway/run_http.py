@@ -1,0 +1,117 @@
+"""The HTTP door's composition root."""
+
+import asyncio
+import secrets
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+
+import structlog
+import uvicorn
+import uvloop
+
+from gateway.adapters.http_meter import PrometheusDoorMeter
+from gateway.adapters.http_uplink import MqttUplink
+from gateway.adapters.redis_buckets import RedisBuckets
+from gateway.core.bind import loopback
+from gateway.core.repeats import Repeats
+from gateway.core.virtual_hub import VirtualHub
+from gateway.doors.http import HttpDoor, application
+from gateway.doors.http_courier import Courier
+from gateway.doors.http_turnstile import Turnstile
+from gateway.run import configure_logging
+from gateway.settings import HttpSettings
+from wire.clock import SystemClock
+from wire.ids import Epoch
+from wire.limits import EPOCH_BITS
+
+STOP_WITHIN_S = 5
+log = structlog.get_logger()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without hands on the process's signals: its owner cancels it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def http(settings: HttpSettings) -> None:
+    """Serve the HTTP door until SIGTERM or SIGINT.
+
+    Raises:
+        ForbiddenBindError: The address is not this machine's alone.
+        ValueError: The broker's address makes no sense.
+        OSError: The address is taken, or the token cannot be read.
+    """
+    configure_logging(settings.log)
+    uvloop.run(_serve(settings))
+
+
+async def _serve(settings: HttpSettings) -> None:
+    host, port = loopback(settings.http_bind)
+    uplink = MqttUplink.read(
+        settings.broker_url, settings.broker_token_file, settings.region, settings.number
+    )
+    clock, meter = SystemClock(), PrometheusDoorMeter()
+    epoch = Epoch(secrets.randbits(EPOCH_BITS))
+    hub = VirtualHub(uplink.hub_id, settings.region, epoch)
+    courier = Courier(hub, uplink, settings.store_id, clock, Random().random, meter)
+    shared = RedisBuckets.at(settings.redis_url) if settings.redis_url else None
+    turnstile = Turnstile(shared, clock, meter)
+    door = HttpDoor(courier, turnstile, Repeats(), clock, meter, settings.device_header)
+    server = _Server(
+        uvicorn.Config(
+            application(door),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    _end_politely()
+    try:
+        with _listening(host, port) as listener:
+            log.info("http_open", host=host, port=port, epoch=str(epoch))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(courier.run(), name="courier")
+                tasks.create_task(turnstile.run(), name="turnstile")
+                tasks.create_task(_answer(server, listener), name="uvicorn")
+    except asyncio.CancelledError:
+        log.info("http_closed")
+    finally:
+        if shared is not None:
+            await shared.close()
+
+
+def _end_politely() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+
+    def stop() -> None:
+        signal.alarm(STOP_WITHIN_S)  # whoever was not answered 202 still has its readings
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+async def _answer(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve until cancelled; then let go of every client."""
+    try:
+        await server.serve(sockets=[listener])
+    except asyncio.CancelledError:
+        if server.started:
+            await server.shutdown(sockets=[listener])
+        raise
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=512)
