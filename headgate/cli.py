@@ -146,6 +146,12 @@ def certs(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_PASSED_ON)
+def cluster(context: typer.Context) -> None:
+    """RabbitMQ: declare it, check it, let hubs in: `headgate cluster --help` lists them."""
+    _become("gateway", "cluster", *context.args)
+
+
+@app.command(context_settings=_PASSED_ON)
 def trace(context: typer.Context) -> None:
     """Follow one reading, hop by hop: headgate trace SENSOR TIME.
 

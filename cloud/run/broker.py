@@ -34,18 +34,20 @@ class Reads:
     Attributes:
         filters: On MQTT.
         queues: On RabbitMQ, where who reads them together shares them out.
+        alone: Whether on RabbitMQ one worker reads and others stand by: shares mean nothing.
     """
 
     filters: tuple[str, ...]
     queues: tuple[str, ...]
+    alone: bool = False
 
 
 INGEST = Reads(
     tuple(map(every_hub, (Channel.BATCH, Channel.URGENT, Channel.HELLO))), (Queue.INGEST,)
 )
 DETECT = {
-    Channel.BATCH: Reads((every_hub(Channel.BATCH),), (Queue.DETECT,)),
-    Channel.URGENT: Reads((every_hub(Channel.URGENT),), (Queue.DETECT_URGENT,)),
+    Channel.BATCH: Reads((every_hub(Channel.BATCH),), (Queue.DETECT,), alone=True),
+    Channel.URGENT: Reads((every_hub(Channel.URGENT),), (Queue.DETECT_URGENT,), alone=True),
 }
 ALERT = Reads((lane_topic(Lane.HIGH),), (Lane.HIGH,))
 REFRESH = Reads(
@@ -78,22 +80,24 @@ def connects(
     try:
         scheme = settings.broker_url.partition(":")[0]
         if scheme == "amqps":
-            return _amqps(settings, reads.queues, clock)
+            return _amqps(settings, reads, clock)
         return _mqtt(settings, client_id, reads.filters, clock, keeps)
     except (ValueError, OSError) as exc:
         raise OperatorError(str(exc), hint="docs/operate.md names every variable") from exc
 
 
-def _amqps(settings: StageSettings, names: Sequence[str], clock: Clock) -> Connect:
+def _amqps(settings: StageSettings, reads: Reads, clock: Clock) -> Connect:
     from cloud.adapters import amqp  # a stage pays for the library of one broker only
 
+    if reads.alone and settings.share.count > 1:
+        raise ValueError("HEADGATE_SHARE: on RabbitMQ one worker reads here, further ones stand by")
     folder = settings.broker_tls
     if folder is None:
         raise ValueError("HEADGATE_BROKER_TLS is not set: who speaks AMQPS needs a certificate")
     broker = amqp.Broker.read(
         settings.broker_url, folder / "trust.pem", folder / "cert.pem", folder / "key.pem"
     )
-    return lambda: amqp.connected(broker, names, clock)
+    return lambda: amqp.connected(broker, reads.queues, clock)
 
 
 def _mqtt(
