@@ -3,15 +3,17 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from wire.batch import Batch, Flag, Seal, Tombstone
+from wire.batch import Batch, Flag, Kind, Seal, Tombstone
 from wire.codec import open_wire
 from wire.control import Hello, decode_hello
 from wire.errors import DamagedBatchError, MalformedBatchError, MalformedMessageError
 from wire.ids import BatchKey, Epoch, HubId, UnixMs
 from wire.limits import REASON_CHARS_MAX
-from wire.topics import Address, Channel, parse
+from wire.topics import Address, Channel, parse, topic
+
+KEY_REUSE: Final = "key reuse"  # the store knows such letters by this reason
 
 
 class Lent(Protocol):
@@ -98,12 +100,16 @@ class DeadLetter:
         crc: uint32 of the content.
         reason: For people.
         body: The bytes.
+        topic: Where it was published.
+        flags: Of its header.
     """
 
     key: BatchKey
     crc: int
     reason: str
     body: bytes
+    topic: str = ""
+    flags: Flag = Flag.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +169,7 @@ class Arrivals:
             return parcel.rows
         if reuses(parcel, [(first.crc, first.thinned)]):
             self.counts["reused"] += 1
-            self.reused.append(dead_letter(parcel, "key reuse"))
+            self.reused.append(dead_letter(parcel, KEY_REUSE))
         else:
             self.counts["duplicates"] += 1
         return 0
@@ -189,7 +195,8 @@ def read(message: Lent, address: Address) -> Parcel | DeadLetter:
     if (seal.region, seal.key.hub_id) != (address.region, address.hub_id):
         reason = f"claims to be {seal.region}/{seal.key.hub_id}"
         key = seal.key._replace(hub_id=address.hub_id)
-        return DeadLetter(key, crc, reason[:REASON_CHARS_MAX], message.body)
+        reason = reason[:REASON_CHARS_MAX]
+        return DeadLetter(key, crc, reason, message.body, message.topic, seal.flags)
     content: Content
     try:
         content = opened.content()
@@ -215,4 +222,7 @@ def reuses(parcel: Parcel, known: Iterable[tuple[int, bool]]) -> bool:
 
 def dead_letter(parcel: Parcel, reason: str) -> DeadLetter:
     """Return a parcel as what is kept of it when nothing else can be."""
-    return DeadLetter(parcel.key, parcel.crc, reason, parcel.body)
+    seal = parcel.seal
+    channel = Channel.URGENT if seal.kind is Kind.EVIDENCE else Channel.BATCH
+    where = topic(seal.region, seal.key.hub_id, channel)
+    return DeadLetter(parcel.key, parcel.crc, reason, parcel.body, where, seal.flags)

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from cloud.core.arrivals import Arrivals, Unreadable, dead_letter, reuses
+from cloud.core.arrivals import KEY_REUSE, Arrivals, Unreadable, dead_letter, reuses
 from cloud.core.ledger import Verdict
 from cloud.core.outcome import Outcome
 from cloud.core.rows import Unique, against
@@ -97,6 +97,6 @@ async def keep_letters(
         reused = [p for p in verdict.known if reuses(p, contents.get(p.key, ()))]
         done.batches["reused"] += len(reused)
         done.batches["duplicates"] -= len(reused)
-        letters.extend(dead_letter(parcel, "key reuse") for parcel in reused)
+        letters.extend(dead_letter(parcel, KEY_REUSE) for parcel in reused)
     if letters:
         done.batches["unkept"] += await transaction.add_dead_letters(letters)

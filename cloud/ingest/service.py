@@ -83,10 +83,16 @@ class Ingest:
             InfrastructureError: Nothing was committed, or everything was.
         """
         async with self._store.transaction() as transaction:
-            return await self._settle(transaction, flush)
+            return await self.settle(transaction, flush)
 
-    async def _settle(self, transaction: Transaction, flush: Flush) -> Outcome:
-        """Load first, lock last: the story of a transaction."""
+    async def settle(self, transaction: Transaction, flush: Flush) -> Outcome:
+        """Settle a prepared flush within a transaction somebody else will commit.
+
+        Load first, lock last: the story of a transaction.
+
+        Raises:
+            InfrastructureError: The transaction must not be committed.
+        """
         announced = _announced(flush.arrivals)
         lives = lives_of(flush.parcels) | announced.keys()
         entries = await transaction.entries(lives)

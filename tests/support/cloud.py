@@ -16,13 +16,13 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.core.arrivals import DeadLetter, Life, Parcel
+from cloud.core.arrivals import KEY_REUSE, DeadLetter, Life, Parcel
 from cloud.core.detect_state import SENSORS_PER_HUB_MAX
 from cloud.core.ledger import Entry
 from cloud.core.rows import Rows
 from cloud.ports import DEAD_LETTERS_PER_HUB_MAX, NOBODY
 from tests.support.builders import NOON, NORTH
-from wire.batch import Batch, Tombstone
+from wire.batch import Batch, Flag, Tombstone
 from wire.codec import encode
 from wire.errors import InfrastructureError
 from wire.ids import BatchKey, Epoch, HubId, Region, SensorId, UnixMs
@@ -70,6 +70,7 @@ class Tables:
     log: dict[BatchKey, list[tuple[int, bool]]] = field(default_factory=dict)
     dead: dict[tuple[BatchKey, int], DeadLetter] = field(default_factory=dict)
     attempts: Counter[tuple[BatchKey, int]] = field(default_factory=Counter)
+    decided: dict[tuple[BatchKey, int], tuple[str, str]] = field(default_factory=dict)
     sheds: dict[BatchKey, Shed] = field(default_factory=dict)
     ledger: dict[Life, Entry] = field(default_factory=dict)
     sensors: dict[int, HubId] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class Tables:
         self.attempts.update(more.attempts)
         for name in ("readings", "evidence", "conflicts", "refused", "dead", "sheds", "ledger"):
             getattr(self, name).update(getattr(more, name))
+        self.decided.update(more.decided)
 
 
 class MemoryStore:
@@ -168,7 +170,11 @@ class MemoryTransaction:
         await self._store.pause()
         found = {}
         for key in keys:
-            dead = [(crc, False) for of, crc in self._store.tables.dead if of == key]
+            dead = [
+                (crc, Flag.THINNED in letter.flags)
+                for (of, crc), letter in self._store.tables.dead.items()
+                if of == key
+            ]
             if known := self._store.tables.log.get(key, []) + dead:
                 found[key] = known
         return found
@@ -231,13 +237,16 @@ class MemoryTransaction:
     async def add_dead_letters(self, letters: Sequence[DeadLetter]) -> int:
         await self._store.pause()
         dead = self._store.tables.dead | self._mine.dead
-        held, unkept = Counter(key.hub_id for key, _ in dead), 0
+        decided = self._store.tables.decided | self._mine.decided
+        held, unkept = Counter(key.hub_id for key, _ in dead.keys() - decided.keys()), 0
         for letter in sorted(letters, key=lambda each: (each.key, each.crc)):
             name = (letter.key, letter.crc)
             if name not in dead and held[letter.key.hub_id] >= DEAD_LETTERS_PER_HUB_MAX:
                 unkept += 1
                 continue
             held[letter.key.hub_id] += name not in dead
+            if name in dead and letter.reason == KEY_REUSE:
+                letter = replace(letter, reason=dead[name].reason)
             dead[name] = self._mine.dead[name] = letter
             self._mine.attempts[name] += 1
         return unkept

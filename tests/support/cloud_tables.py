@@ -8,6 +8,7 @@ import asyncpg
 from cloud.core.arrivals import DeadLetter, Life
 from cloud.core.ledger import Entry
 from tests.support.cloud import Row, Tables
+from wire.batch import Flag
 from wire.ids import BatchKey, Epoch, HubId, Sequence
 from wire.ranges import Ranges
 
@@ -50,9 +51,14 @@ async def _read_fates(connection: "asyncpg.Connection[Any]", tables: Tables) -> 
     for row in await connection.fetch("select * from batch_log"):
         tables.log.setdefault(_key(row), []).append((row["crc"], bool(row["flags"] & 1)))
     for row in await connection.fetch("select * from dead_letters"):
-        letter = DeadLetter(_key(row), row["crc"], row["reason"], row["body"])
+        letter = DeadLetter(
+            *(_key(row), row["crc"], row["reason"], row["body"], row["topic"] or ""),
+            Flag(row["flags"]),
+        )
         tables.dead[letter.key, letter.crc] = letter
         tables.attempts[letter.key, letter.crc] = row["attempts"]
+        if row["state"] != "kept":
+            tables.decided[letter.key, letter.crc] = (row["state"], row["decided_by"])
     for row in await connection.fetch("select * from sheds"):
         told = BatchKey(
             HubId(row["hub_id"]), Epoch(row["told_epoch"]), Sequence(row["told_sequence"])

@@ -46,20 +46,21 @@ cross join lateral (
     select crc, flags from batch_log
     where hub_id = k.hub_id and epoch = k.epoch and sequence = k.sequence
     union all
-    select crc, 0 from dead_letters
+    select crc, flags from dead_letters
     where hub_id = k.hub_id and epoch = k.epoch and sequence = k.sequence
 ) as b;
 
 -- name: add_dead_letters
--- $7: how many a hub may have; those kept already are no news.
+-- $9: how many a hub may have that nobody has decided; those kept already are no news.
 with asked as (
     select k.*, exists (
         select from dead_letters d
         where d.hub_id = k.hub_id and d.epoch = k.epoch
           and d.sequence = k.sequence and d.crc = k.crc
     ) as known
-    from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[])
-        as k (hub_id, epoch, sequence, crc, reason, body)
+    from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[],
+                $7::text[], $8::smallint[])
+        as k (hub_id, epoch, sequence, crc, reason, body, topic, flags)
 ),
 placed as (
     select *, row_number() over (partition by hub_id, known order by epoch, sequence, crc) as place
@@ -67,15 +68,18 @@ placed as (
 ),
 held as (
     select hub_id, count(*) as letters from dead_letters
-    where hub_id = any($1) group by hub_id
+    where hub_id = any($1) and state = 'kept' group by hub_id
 )
-insert into dead_letters (hub_id, epoch, sequence, crc, reason, body)
-select hub_id, epoch, sequence, crc, reason, body
+insert into dead_letters (hub_id, epoch, sequence, crc, reason, body, topic, flags)
+select hub_id, epoch, sequence, crc, reason, body, topic, flags
 from placed left join held using (hub_id)
-where known or place + coalesce(letters, 0) <= $7::bigint
+where known or place + coalesce(letters, 0) <= $9::bigint
 order by hub_id, epoch, sequence, crc
 on conflict (hub_id, epoch, sequence, crc)
-do update set attempts = dead_letters.attempts + 1, last_at = now();
+do update set attempts = dead_letters.attempts + 1, last_at = now(),
+              reason = case excluded.reason when 'key reuse' then dead_letters.reason
+                                            else excluded.reason end,
+              topic = excluded.topic, flags = excluded.flags;
 
 -- name: add_sheds
 insert into sheds (hub_id, told_epoch, told_sequence, epoch, low, high, observed_from, observed_to,

@@ -68,7 +68,7 @@ select 'missing_batches', jsonb_build_object('region', region), coalesce(sum(
 from hub_ledger group by region
 union all
 select 'dead_letters', jsonb_build_object('reason', left(reason, 64)), count(*)
-from dead_letters group by left(reason, 64)
+from dead_letters where state = 'kept' group by left(reason, 64)
 union all
 select 'open_alerts', jsonb_build_object('kind', kind, 'severity', severity_level::text), count(*)
 from contamination_alerts where not resolved group by kind, severity_level

@@ -49,7 +49,7 @@ order by timestamp limit 5
 -- name: dead
 -- Batches of hub $1 that were refused whole from $2 on: what was in them, nobody could read.
 select epoch, sequence, reason, first_at from dead_letters
-where hub_id = $1 and first_at >= $2
+where hub_id = $1 and first_at >= $2 and state <> 'replayed'
 order by first_at limit 5
 
 -- name: findings
