@@ -25,10 +25,9 @@ class Repeats:
             digest: Of the body.
             now_ms: Arrival.
         """
-        while self._heard and (
-            len(self._heard) >= KEYS_MAX
-            or now_ms - next(iter(self._heard.values()))[0] > REMEMBERED_MS
-        ):
+        while self._heard and now_ms - next(iter(self._heard.values()))[0] > REMEMBERED_MS:
             self._heard.popitem(last=False)
         at_ms, known = self._heard.setdefault(key, (now_ms, digest))
+        if len(self._heard) > KEYS_MAX:
+            self._heard.popitem(last=False)
         return at_ms if known == digest else None
