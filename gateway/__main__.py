@@ -10,7 +10,11 @@ from gateway.cluster.command import app as cluster
 from gateway.core.identity import STAGES, MalformedIdentityError, Role
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help=__doc__,
 )
 app.add_typer(cluster, name="cluster")
 

@@ -11,7 +11,7 @@ from gateway.cluster.ports import Management
 from wire.errors import HeadgateError
 from wire.ids import HubId, Region
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help=__doc__)
 
 Url = Annotated[
     str, typer.Option("--management", envvar="HEADGATE_MANAGEMENT_URL", help="RabbitMQ's HTTP API.")
