@@ -16,7 +16,7 @@ from headgate.stack.layout import Facts, Home, read_facts
 from headgate.stack.network import free_port, listens
 from headgate.stack.postgres import Flavour, address, find
 from headgate.stack.process import run_once
-from headgate.stack.programs import answers, command, environment
+from headgate.stack.programs import DOOR, answers, command, environment
 from headgate.stack.stack import PREFERRED
 
 _PYTHONS: Final = ((3, 11), (3, 13))
@@ -151,6 +151,7 @@ def _ports(facts: Facts | None) -> Iterator[Check]:
         "postgres": facts.postgres_port if facts else PREFERRED.postgres,
         "mqtt": facts.mqtt_port if facts else PREFERRED.mqtt,
         "api": facts.api_port if facts else PREFERRED.api,
+        "http": facts.http_port if facts else PREFERRED.http,
     }
     for name, port in wanted.items():
         if free_port(port) == port:
@@ -182,6 +183,8 @@ def _running(home: Home, facts: Facts) -> Iterator[Check]:
     yield asyncio.run(_database(home, facts))
     if "api" in facts.processes:
         yield asyncio.run(_api(home, facts))
+    if DOOR in facts.processes:
+        yield asyncio.run(_door(home, facts))
 
 
 async def _database(home: Home, facts: Facts) -> Check:
@@ -203,6 +206,15 @@ async def _api(home: Home, facts: Facts) -> Check:
     if await answers(facts.api_port, "/readyz"):
         return Check("api", State.GOOD, f"http://127.0.0.1:{facts.api_port}")
     return Check("api", State.WRONG, "/readyz does not say 200", f"tail {home.logs / 'api.log'}")
+
+
+async def _door(home: Home, facts: Facts) -> Check:
+    if await answers(facts.http_port, "/readyz"):
+        url = f"http://127.0.0.1:{facts.http_port}/api/sensors/data"
+        return Check("http door", State.GOOD, url)
+    return Check(
+        "http door", State.WRONG, "it has no way to the store", f"tail {home.logs / 'http.log'}"
+    )
 
 
 def _spools(home: Home) -> Iterator[Check]:

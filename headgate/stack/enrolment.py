@@ -9,7 +9,7 @@ from headgate.stack.layout import Facts, Home
 from headgate.stack.network import free_port
 from headgate.stack.postgres import write_secret
 from headgate.stack.process import run_once
-from headgate.stack.programs import STAGES, command, environment
+from headgate.stack.programs import DOOR, STAGES, command, environment
 from wire.ids import is_name
 
 _ENROL_WITHIN_S: Final = 60.0
@@ -20,7 +20,9 @@ _SPOOL_BYTES_MAX: Final = 1024**3
 async def enrol_stages(home: Home) -> None:
     """Enrol every stage. Idempotent, and free once done."""
     files = [
-        path for role in STAGES for path in (home.identities / f"{role}.json", home.token(role))
+        path
+        for role in (*STAGES, DOOR)
+        for path in (home.identities / f"{role}.json", home.token(role))
     ]
     if not all(path.exists() for path in files):
         folders = ("--identities", str(home.identities), "--tokens", str(home.secrets))

@@ -111,6 +111,7 @@ class Facts:
         mqtt_port: Where the broker listens.
         api_port: Where the API listens.
         processes: Process id by name; empty when stopped.
+        http_port: Where the HTTP door listens.
     """
 
     store_id: str
@@ -118,6 +119,7 @@ class Facts:
     mqtt_port: int
     api_port: int
     processes: dict[str, int]
+    http_port: int = 8081  # what stacks before this door told nothing of
 
     def write(self, home: Home) -> None:
         """Replace what was told before."""

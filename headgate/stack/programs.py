@@ -12,6 +12,7 @@ from headgate.stack.network import listens, talks_to
 from headgate.stack.process import Program
 
 STAGES: Final = ("ingest", "detect", "alert", "refresh", "api")
+DOOR: Final = "http"
 _ASK_WITHIN_S: Final = 2.0
 
 
@@ -22,6 +23,7 @@ class Ports:
     postgres: int
     mqtt: int
     api: int
+    http: int
 
 
 def command(program: str, *arguments: str) -> tuple[str, ...]:
@@ -80,6 +82,27 @@ def stage(role: str, home: Home, ports: Ports, database_url: str, share: str = "
             HEADGATE_API_BIND=f"127.0.0.1:{ports.api}",
         ),
         log=home.logs / f"{name}.log",
+        is_ready=ready,
+    )
+
+
+def door(home: Home, ports: Ports, store_id: str) -> Program:
+    """Return the HTTP door: ready once it answers and has a way to the store."""
+
+    async def ready(pid: int) -> bool:
+        return listens(pid, ports.http) and await answers(ports.http, "/readyz")
+
+    return Program(
+        name=DOOR,
+        argv=command("gateway", "http"),
+        env=environment(
+            home,
+            HEADGATE_HTTP_BIND=f"127.0.0.1:{ports.http}",
+            HEADGATE_BROKER_URL=f"mqtt://{DOOR}@127.0.0.1:{ports.mqtt}",
+            HEADGATE_BROKER_TOKEN_FILE=str(home.token(DOOR)),
+            HEADGATE_STORE_ID=store_id,
+        ),
+        log=home.logs / f"{DOOR}.log",
         is_ready=ready,
     )
 

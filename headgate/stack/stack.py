@@ -15,9 +15,11 @@ from headgate.stack.network import free_port
 from headgate.stack.postgres import Flavour, Postgres, cluster, find
 from headgate.stack.process import Program, run_once
 from headgate.stack.programs import (
+    DOOR,
     STAGES,
     Ports,
     command,
+    door,
     edge,
     environment,
     forget_metrics_of,
@@ -27,7 +29,7 @@ from headgate.stack.programs import (
 from headgate.stack.supervisor import Supervisor
 from headgate.stack.usage import cpu_seconds
 
-PREFERRED: Final = Ports(postgres=5432, mqtt=1883, api=8080)
+PREFERRED: Final = Ports(postgres=5432, mqtt=1883, api=8080, http=8081)
 _MIGRATE_WITHIN_S: Final = 120.0
 
 
@@ -52,7 +54,7 @@ class Stack:
         Args:
             home: Its data directory; made if missing.
             ingest_workers: How many ingest processes share the hubs, >= 1.
-            stages: Which stages to run.
+            stages: Which stages to run, the HTTP door among them if it is named.
             any_ports: Let the kernel choose the ports (tests) instead of the usual ones.
             postgres: Whose PostgreSQL; None takes the system's, else the wheel's.
             tell: Gets a line about everything that happens.
@@ -174,6 +176,7 @@ class Stack:
         await _together(
             *(self._start_stage("ingest", share) for share in workers),
             *(self._start_stage(role, "0/1") for role in STAGES if role != "ingest"),
+            self._start_door(),
         )
         self._on_change()
 
@@ -193,7 +196,7 @@ class Stack:
             command("cloud", "store-id"), for_cloud, within_s=_MIGRATE_WITHIN_S
         )
         ports = self._ports
-        self._facts = Facts(store_id.strip(), ports.postgres, ports.mqtt, ports.api, {})
+        self._facts = Facts(store_id.strip(), ports.postgres, ports.mqtt, ports.api, {}, ports.http)
 
     async def _start_gateway(self) -> None:
         await enrol_stages(self.home)
@@ -206,14 +209,28 @@ class Stack:
             await self.start(program)
             self._tell(f"API on {self.api_url}" if role == "api" else f"{program.name} runs")
 
+    async def _start_door(self) -> None:
+        if DOOR in self._stages:
+            await self.start(door(self.home, self._ports, self.facts.store_id))
+            self._tell(f"HTTP door on http://127.0.0.1:{self._ports.http}")
+
     def _choose_ports(self) -> Ports:
         """Return the ports of last time, which hubs know, or the usual ones, or the next free."""
         if self._any_ports:
-            return Ports(free_port(0), free_port(0), free_port(0))
+            return Ports(*(free_port(0) for _ in range(4)))
         last = read_facts(self.home)
-        wanted = Ports(last.postgres_port, last.mqtt_port, last.api_port) if last else PREFERRED
-        chosen = Ports(free_port(wanted.postgres), free_port(wanted.mqtt), free_port(wanted.api))
-        for name in ("postgres", "mqtt", "api"):
+        wanted = (
+            Ports(last.postgres_port, last.mqtt_port, last.api_port, last.http_port)
+            if last
+            else PREFERRED
+        )
+        chosen = Ports(
+            free_port(wanted.postgres),
+            free_port(wanted.mqtt),
+            free_port(wanted.api),
+            free_port(wanted.http),
+        )
+        for name in ("postgres", "mqtt", "api", "http"):
             if getattr(chosen, name) != getattr(wanted, name):
                 self._tell(
                     f"port {getattr(wanted, name)} is taken: "
@@ -229,9 +246,8 @@ class Stack:
         self._living = living
         if self._facts is not None:
             ports = self._ports
-            self._facts = Facts(
-                self._facts.store_id, ports.postgres, ports.mqtt, ports.api, self.processes
-            )
+            told = (ports.postgres, ports.mqtt, ports.api, self.processes, ports.http)
+            self._facts = Facts(self._facts.store_id, *told)
             self._facts.write(self.home)
 
 

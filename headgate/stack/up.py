@@ -8,6 +8,7 @@ from pathlib import Path
 
 from headgate.stack.errors import StackError
 from headgate.stack.postgres import Flavour
+from headgate.stack.programs import DOOR
 from headgate.stack.stack import Stack
 
 
@@ -51,11 +52,14 @@ async def _run(home: Path, ingest_workers: int, stages: tuple[str, ...]) -> None
 
 
 def _summary(stack: Stack) -> str:
+    url = f"http://127.0.0.1:{stack.ports.http}/api/sensors/data"
+    readings = [f"  readings    POST {url}"] if DOOR in stack.processes else []
     return "\n".join(
         [
             "",
             "Headgate is up, on this machine only.",
             f"  API         {stack.api_url}  (described in {stack.api_url}/openapi.json)",
+            *readings,
             f"  MQTT        mqtt://127.0.0.1:{stack.ports.mqtt}",
             f"  PostgreSQL  {stack.database_url}",
             f"  logs        {stack.home.logs}",
