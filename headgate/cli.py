@@ -21,7 +21,7 @@ app = typer.Typer(
 hub = typer.Typer(no_args_is_help=True, help="Enrol the hubs that may speak to this platform.")
 app.add_typer(hub, name="hub")
 
-_ROLES: Final = ("gateway", "ingest", "detect", "alert", "refresh", "api")
+_ROLES: Final = ("gateway", "ingest", "detect", "alert", "refresh", "api", "http")
 _PASSED_ON: Final[dict[str, Any]] = {
     "ignore_unknown_options": True,
     "allow_extra_args": True,
@@ -78,6 +78,8 @@ def run(
         raise typer.BadParameter(f"{role!r} is none of {', '.join(_ROLES)}")
     if role == "gateway":
         _become("gateway", "mqtt")
+    if role == "http":
+        _become("gateway", "http")
     _become("cloud", role)
 
 
