@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from cloud.dlq import describe
 from cloud.settings import ApiSettings, S, Settings, StageSettings, read
 from wire.errors import HeadgateError
 
@@ -66,6 +67,16 @@ def trace(asked: argparse.Namespace) -> None:
     _say(asyncio.run(run_trace(_told(Settings), asked.sensor, asked.time, as_json=asked.json)))
 
 
+def dlq(asked: argparse.Namespace) -> None:
+    """List dead letters, show one, judge some again, or drop them for good."""
+    from cloud.run.dlq import run_dlq
+
+    said, done = asyncio.run(run_dlq(_told(Settings), asked))
+    _say(said)
+    if not done:
+        sys.exit(1)
+
+
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "migrate": migrate,
     "store-id": store_id,
@@ -75,6 +86,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "alert": alert,
     "refresh": refresh,
     "trace": trace,
+    "dlq": dlq,
 }
 
 
@@ -98,6 +110,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("sensor", type=_sensor, help="the sensor's number")
             command.add_argument("time", help="ISO 8601 with an offset, or Unix milliseconds")
             command.add_argument("--json", action="store_true", help="one JSON object")
+        if act is dlq:
+            describe(command)
     return parser
 
 

@@ -159,16 +159,19 @@ def trace(context: typer.Context) -> None:
 
     Reads the database of the platform in HEADGATE_HOME, or the one HEADGATE_DATABASE_URL names.
     """
-    from headgate.stack.layout import Home, read_facts
-    from headgate.stack.postgres import address
-
-    place = Home(_home(None))
-    facts = read_facts(place)
-    if "HEADGATE_DATABASE_URL" not in os.environ and facts is not None:
-        if not place.is_up():
-            _fail(f"the platform in {place.root} does not run", "headgate up")
-        os.environ["HEADGATE_DATABASE_URL"] = address(facts.postgres_port, place.passfile)
+    _name_database()
     _become("cloud", "trace", *context.args)
+
+
+@app.command(context_settings=_PASSED_ON)
+def dlq(context: typer.Context) -> None:
+    """Dead letters: list, show, replay, drop. `headgate dlq --help` says more.
+
+    Uses the database of the platform in HEADGATE_HOME, or the one HEADGATE_DATABASE_URL names.
+    """
+    if not {"-h", "--help"} & set(context.args):
+        _name_database()
+    _become("cloud", "dlq", *context.args)
 
 
 def _register_others() -> None:
@@ -183,6 +186,19 @@ def _other(name: str) -> Callable[[typer.Context], None]:
         raise typer.Exit(import_module(f"headgate.{name}").run(context.args))
 
     return call
+
+
+def _name_database() -> None:
+    """Name the platform's own database, unless the environment names one."""
+    from headgate.stack.layout import Home, read_facts
+    from headgate.stack.postgres import address
+
+    place = Home(_home(None))
+    facts = read_facts(place)
+    if "HEADGATE_DATABASE_URL" not in os.environ and facts is not None:
+        if not place.is_up():
+            _fail(f"the platform in {place.root} does not run", "headgate up")
+        os.environ["HEADGATE_DATABASE_URL"] = address(facts.postgres_port, place.passfile)
 
 
 def _become(program: str, *arguments: str) -> NoReturn:

@@ -10,12 +10,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from cloud.api.alerts import alert_routes
+from cloud.api.dead_letters import dead_letter_routes
 from cloud.api.guard import Guard
 from cloud.api.problem import Problem, install
 from cloud.api.sensors import sensor_routes
 from cloud.api.shapes import Sites
 from cloud.api.sites import site_routes
 from cloud.api.status import status_routes
+from cloud.read.dead_letters import LetterReader
 from cloud.read.feed import Feed
 from cloud.read.ports import AlertReader, GapReader, Overview, ReadingReader
 from wire.clock import Clock
@@ -33,6 +35,7 @@ _TAGS: Final = [
     {"name": "alerts", "description": "what needs somebody"},
     {"name": "sites", "description": "where water is watched"},
     {"name": "gaps", "description": "what is missing, since when and why"},
+    {"name": "dead letters", "description": "what no retry can help, and what was decided"},
     {"name": "status", "description": "the platform's own state"},
 ]
 
@@ -46,6 +49,7 @@ class Neighbours:
         alerts: Alerts, read.
         feed: Alerts, pushed.
         gaps: What is missing.
+        letters: What could not be stored.
         overview: The platform at a glance.
         exposition: Every process's metrics in Prometheus' text form.
         clock: Time.
@@ -55,6 +59,7 @@ class Neighbours:
     alerts: AlertReader
     feed: Feed
     gaps: GapReader
+    letters: LetterReader
     overview: Overview
     exposition: Callable[[], bytes]
     clock: Clock
@@ -74,6 +79,7 @@ def application(neighbours: Neighbours) -> ASGIApp:
     app.include_router(sensor_routes(neighbours.readings, neighbours.clock))
     app.include_router(alert_routes(neighbours.alerts, neighbours.feed))
     app.include_router(site_routes(neighbours.overview, neighbours.gaps))
+    app.include_router(dead_letter_routes(neighbours.letters))
     app.include_router(status_routes(neighbours.overview, neighbours.exposition))
     app.add_api_route("/", _index, include_in_schema=False)
     _describe(app)

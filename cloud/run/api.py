@@ -11,6 +11,7 @@ import uvicorn
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from cloud.adapters.postgres.dead_letters import LetterReads
 from cloud.adapters.postgres.gaps import Gaps
 from cloud.adapters.postgres.listen import Notifications
 from cloud.adapters.postgres.read import Reader
@@ -50,7 +51,9 @@ async def run_api(settings: ApiSettings) -> None:
             reader, alerts = Reader(pool), Alerts(pool)
             feed = Feed(alerts, Notifications(settings.database_url, clock), clock)
             exposition = _exposition(settings.prometheus_multiproc_dir)
-            neighbours = Neighbours(reader, alerts, feed, Gaps(pool), reader, exposition, clock)
+            neighbours = Neighbours(
+                reader, alerts, feed, Gaps(pool), LetterReads(pool), reader, exposition, clock
+            )
             server = _Server(
                 uvicorn.Config(
                     application(neighbours),

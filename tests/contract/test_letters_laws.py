@@ -11,7 +11,7 @@ import pytest
 
 from cloud.adapters.postgres.dead_letters import PostgresLetters
 from cloud.adapters.postgres.pool import connect, pool
-from cloud.core.arrivals import Arrivals, Life, Parcel, Unreadable, sort_out
+from cloud.core.arrivals import Arrivals, Life, Unreadable, sort_out
 from cloud.core.dead_letters import Decision, Fate
 from cloud.core.ledger import Entry
 from cloud.core.outcome import Outcome
@@ -22,10 +22,10 @@ from cloud.ports import DEAD_LETTERS_PER_HUB_MAX
 from tests.support.builders import EPOCH, HUB, NOON, NORTH, a_batch, a_key, a_seal, a_tombstone
 from tests.support.cloud import STORE, Lent, StoppedClock, Tables, a_delivery
 from tests.support.cloud_tables import read_tables
-from tests.support.letters import MemoryLetters
+from tests.support.letters import MemoryLetters, misread
 from tests.support.postgres import Servers, flavours
 from wire.batch import Batch, Flag, Tombstone
-from wire.codec import encode, peek
+from wire.codec import encode
 from wire.control import Receipt, decode_receipt
 from wire.errors import InfrastructureError
 from wire.ids import Epoch, HubId, UnixMs
@@ -58,12 +58,7 @@ class World:
 
     async def refuse(self, *batches: Batch | Tombstone, why: str = WHY) -> None:
         """Let the ingest of an older version, which cannot read them, settle these batches."""
-        arrivals = Arrivals()
-        for batch in batches:
-            body = encode(batch)
-            crc = peek(body).crc
-            arrivals.parcels[batch.key] = Parcel(batch.seal, crc, Unreadable(why), body, NOON)
-        await self.settle(arrivals)
+        await self.settle(misread(*batches, why=why))
 
     async def replay(self, letter_id: int = 1) -> Decision:
         return await self.letters().replay(letter_id, "ann")

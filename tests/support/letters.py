@@ -3,13 +3,25 @@
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-from cloud.core.arrivals import KEY_REUSE
+from cloud.core.arrivals import KEY_REUSE, Arrivals, Parcel, Unreadable
 from cloud.core.dead_letters import Letter, LetterKind, State
 from cloud.core.ledger import Entry
 from tests.support.builders import NOON, NORTH
 from tests.support.cloud import MemoryStore, MemoryTransaction, Tables
 from wire import ranges
+from wire.batch import Batch, Tombstone
+from wire.codec import encode, peek
 from wire.ids import BatchKey
+
+
+def misread(*batches: Batch | Tombstone, why: str = "no such column") -> Arrivals:
+    """Return these batches as they arrive at the ingest of a version that cannot read them."""
+    arrivals = Arrivals()
+    for batch in batches:
+        body = encode(batch)
+        crc = peek(body).crc
+        arrivals.parcels[batch.key] = Parcel(batch.seal, crc, Unreadable(why), body, NOON)
+    return arrivals
 
 
 @dataclass

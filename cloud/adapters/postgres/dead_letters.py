@@ -54,7 +54,7 @@ class PostgresLetterTransaction(PostgresTransaction):
         await self._connection.execute(_SQL["decide"], letter_id, state, by)
 
 
-class Reader:
+class LetterReads:
     """See ``cloud.read.dead_letters.LetterReader``."""
 
     def __init__(self, pool: Pool) -> None:

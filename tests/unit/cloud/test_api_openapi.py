@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from cloud.api import shapes
+from cloud.api import dead_letters, shapes
 from cloud.api.app import Neighbours, application
 from cloud.api.problem import Problem
 from cloud.read.feed import Feed
@@ -20,6 +20,8 @@ OPERATIONS = {
     "/api/alerts/{alert_id}": "getAlert",
     "/api/sites": "listSites",
     "/api/gaps": "listGaps",
+    "/api/dead-letters": "listDeadLetters",
+    "/api/dead-letters/{letter_id}": "getDeadLetter",
     "/api/status": "getStatus",
     "/livez": "isLive",
     "/readyz": "isReady",
@@ -35,6 +37,7 @@ SHAPES = [
     shapes.Status,
     shapes.Live,
     shapes.Sites,
+    *dead_letters.SHAPES,
     Problem,
 ]
 
@@ -53,6 +56,12 @@ class Nothing:
     async def figures(self) -> list[Any]:
         return []
 
+    async def page(self, *_: object) -> list[Any]:
+        return []
+
+    async def one(self, letter_id: int) -> None:
+        return None
+
     async def holes(self, hub_id: object, after: object, limit: int) -> list[Any]:
         return []
 
@@ -60,7 +69,9 @@ class Nothing:
 @pytest.fixture
 async def api() -> AsyncIterator[httpx2.AsyncClient]:
     feed = Feed(Book(), Wire(), Clock())
-    app = application(Neighbours(Shelf(), Book(), feed, Nothing(), Nothing(), lambda: b"", Clock()))
+    app = application(
+        Neighbours(Shelf(), Book(), feed, Nothing(), Nothing(), Nothing(), lambda: b"", Clock())
+    )
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
