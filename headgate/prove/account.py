@@ -13,6 +13,7 @@ COUNTS: Final = (
     "readings_stored",
     "refused",
     "shed",
+    "throttled",
     "missing",
     "extra",
     "conflicting",
