@@ -12,6 +12,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from gateway.adapters.amqp import AmqpUplink
 from gateway.adapters.http_meter import PrometheusDoorMeter
 from gateway.adapters.http_uplink import MqttUplink
 from gateway.adapters.redis_buckets import RedisBuckets
@@ -54,9 +55,7 @@ def http(settings: HttpSettings) -> None:
 
 async def _serve(settings: HttpSettings) -> None:
     host, port = loopback(settings.http_bind)
-    uplink = MqttUplink.read(
-        settings.broker_url, settings.broker_token_file, settings.region, settings.number
-    )
+    uplink = _uplink(settings)
     clock, meter = SystemClock(), PrometheusDoorMeter()
     epoch = Epoch(secrets.randbits(EPOCH_BITS))
     hub = VirtualHub(uplink.hub_id, settings.region, epoch)
@@ -88,6 +87,26 @@ async def _serve(settings: HttpSettings) -> None:
     finally:
         if shared is not None:
             await shared.close()
+
+
+def _uplink(settings: HttpSettings) -> MqttUplink | AmqpUplink:
+    """Return the way to the broker its address names.
+
+    Raises:
+        ValueError: The address makes no sense, or what proves our name is not said.
+        OSError: A file cannot be read.
+    """
+    if settings.broker_url.startswith("amqps:"):
+        if settings.broker_tls is None:
+            raise ValueError("HEADGATE_BROKER_TLS is not set: AMQPS needs a certificate")
+        return AmqpUplink.read(
+            settings.broker_url, settings.broker_tls, settings.region, settings.name
+        )
+    if settings.broker_token_file is None:
+        raise ValueError("HEADGATE_BROKER_TOKEN_FILE is not set: MQTT needs a token")
+    return MqttUplink.read(
+        settings.broker_url, settings.broker_token_file, settings.region, settings.number
+    )
 
 
 def _end_politely() -> None:

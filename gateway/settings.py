@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from wire.errors import HeadgateError
-from wire.ids import Region, is_name
+from wire.ids import HubId, Region, is_name
 
 
 class SettingsError(HeadgateError):
@@ -35,8 +35,12 @@ class HttpSettings:
 
     Attributes:
         http_bind: ``host:port`` to listen on, loopback only: a proxy on this machine speaks TLS.
-        broker_url: ``mqtt://NAME@host:port``; the name is the virtual hub all doors share.
-        broker_token_file: What proves the name.
+        broker_url: ``mqtt://NAME@host:port`` with a token, or ``amqps://host:port[,host:port...]``
+            with a certificate; both name the virtual hub all doors share.
+        broker_token_file: What proves the name over MQTT.
+        broker_tls: Over AMQPS, the folder of our certificate: ``cert.pem``, ``key.pem`` and the
+            roots to trust, ``trust.pem``.
+        name: Over AMQPS, the certificate's common name (HEADGATE_DOOR_NAME).
         region: Where that hub is enrolled.
         store_id: Whose receipts count (HEADGATE_STORE_ID).
         number: Which of the doors this is (HEADGATE_DOOR).
@@ -48,7 +52,9 @@ class HttpSettings:
 
     http_bind: str
     broker_url: str
-    broker_token_file: Path
+    broker_token_file: Path | None
+    broker_tls: Path | None
+    name: HubId
     region: Region
     store_id: UUID
     number: int
@@ -77,6 +83,9 @@ def read_http(environment: Mapping[str, str] = os.environ) -> HttpSettings:
     region = environment.get("HEADGATE_REGION", "local")
     if not is_name(region):
         raise SettingsError(f"HEADGATE_REGION={region}: regions are [a-z0-9-]{{1,64}}")
+    name = environment.get("HEADGATE_DOOR_NAME", "http")
+    if not is_name(name):
+        raise SettingsError(f"HEADGATE_DOOR_NAME={name}: names are [a-z0-9-]{{1,64}}")
     number = environment.get("HEADGATE_DOOR", "0")
     if not (number.isascii() and number.isdigit() and len(number) <= 2):
         raise SettingsError(f"HEADGATE_DOOR={number}: doors are numbered 0 to 99")
@@ -87,7 +96,9 @@ def read_http(environment: Mapping[str, str] = os.environ) -> HttpSettings:
     return HttpSettings(
         http_bind=environment.get("HEADGATE_HTTP_BIND", "127.0.0.1:8081"),
         broker_url=_needed(environment, "HEADGATE_BROKER_URL"),
-        broker_token_file=Path(_needed(environment, "HEADGATE_BROKER_TOKEN_FILE")),
+        broker_token_file=_path(environment, "HEADGATE_BROKER_TOKEN_FILE"),
+        broker_tls=_path(environment, "HEADGATE_BROKER_TLS"),
+        name=HubId(name),
         region=Region(region),
         store_id=store_id,
         number=int(number),
@@ -95,6 +106,10 @@ def read_http(environment: Mapping[str, str] = os.environ) -> HttpSettings:
         device_header=environment.get("HEADGATE_DEVICE_HEADER"),
         log=_log(environment),
     )
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    return Path(found) if (found := environment.get(name)) else None
 
 
 def _needed(environment: Mapping[str, str], name: str) -> str:

@@ -23,6 +23,7 @@ from aio_pika.abc import (
     AbstractIncomingMessage,
 )
 
+from certs.tls import client_context
 from gateway.core.virtual_hub import FLYING_MAX
 from gateway.ports import LinkLostError
 from wire import queues
@@ -55,10 +56,8 @@ class AmqpUplink:
     vhost: str = queues.VHOST
 
     @classmethod
-    def read(
-        cls, url: str, trust: Path, identity: Path, region: Region, hub_id: HubId
-    ) -> "AmqpUplink":
-        """Return the way to ``amqps://host:port[,host:port...]``.
+    def read(cls, url: str, folder: Path, region: Region, hub_id: HubId) -> "AmqpUplink":
+        """Return the way to ``amqps://host:port[,host:port...]``, our certificate in a folder.
 
         Raises:
             ValueError: The address says no host, or something beside hosts.
@@ -68,9 +67,7 @@ class AmqpUplink:
         hosts = tuple(parts.netloc.split(","))
         if parts.scheme != "amqps" or "@" in parts.netloc or not all(":" in h for h in hosts):
             raise ValueError(f"{url} is not amqps://host:port[,host:port...]")
-        tls = ssl.create_default_context(cafile=str(trust))
-        tls.load_cert_chain(identity / "cert.pem", identity / "key.pem")
-        return cls(hosts, tls, region, hub_id)
+        return cls(hosts, client_context(folder / "trust.pem", identity=folder), region, hub_id)
 
     @asynccontextmanager
     async def open(self, will: bytes) -> AsyncIterator["AmqpLink"]:
