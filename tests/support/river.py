@@ -172,16 +172,17 @@ class River:
         self.build()
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = [
+                for process in self._processes():
                     tasks.create_task(process.run(), name=process.name)
-                    for process in self._processes()
-                ]
+                speaking = []
                 for hub in self.hubs:
-                    running.append(tasks.create_task(hub.sensors.speak(), name="speak"))
-                    running.append(tasks.create_task(hub.sensors.converse(), name="converse"))
+                    speaking.append(tasks.create_task(hub.sensors.speak(), name="speak"))
+                    speaking.append(tasks.create_task(hub.sensors.converse(), name="converse"))
                 await self._trouble()
                 await self._until_quiet()
-                for task in running:
+                for process in self._processes():
+                    process.end()
+                for task in speaking:
                     task.cancel()
         except BaseExceptionGroup as broken:
             raise _first(broken) from broken

@@ -127,12 +127,13 @@ class Process:
         self.name, self.weather, self.main = name, weather, main
         self.life = Life(name, weather, -1)
         self._task: asyncio.Task[None] | None = None
+        self._over = False
 
     async def run(self) -> None:
-        """Live, die, wait, live again."""
+        """Live, die, wait, live again, until the end."""
         self._task = asyncio.current_task()
         weather = self.weather
-        while True:
+        while not self._over:
             mortal = weather.strikes(weather.faults.mortal)
             left = weather.dice.randint(1, STEPS_MAX) if mortal else -1
             self.life = Life(self.name, weather, left)
@@ -140,7 +141,7 @@ class Process:
             try:
                 await self.main()
             except BaseException as exc:
-                if not _expected(exc, self.life.dead):
+                if not _expected(exc, self.life.dead or self._over):
                     raise
                 while self._task is not None and self._task.uncancel():
                     pass
@@ -153,6 +154,12 @@ class Process:
         if not self.life.dead and self._task is not None:
             self.weather.note(f"{self.name} is killed")
             self.life.dead = True
+            self._task.cancel()
+
+    def end(self) -> None:
+        """End for good, also if this life is failing at this very moment."""
+        self._over = True
+        if self._task is not None:
             self._task.cancel()
 
     def spare(self) -> None:
