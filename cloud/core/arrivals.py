@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from wire.batch import Batch, Flag, Kind, Seal, Tombstone
@@ -44,9 +44,15 @@ class Life(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A header that verified over rows that can never be read: a terminal fault."""
+    """A header that verified over rows that can never be read: a terminal fault.
+
+    Attributes:
+        reason: For people.
+        attempts: How often reading or storing them was tried.
+    """
 
     reason: str
+    attempts: int = 1
 
 
 Content: TypeAlias = Batch | Tombstone | Unreadable
@@ -102,6 +108,7 @@ class DeadLetter:
         body: The bytes.
         topic: Where it was published.
         flags: Of its header.
+        attempts: How often it was tried before it was given up.
     """
 
     key: BatchKey
@@ -110,6 +117,7 @@ class DeadLetter:
     body: bytes
     topic: str = ""
     flags: Flag = Flag.NONE
+    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +170,15 @@ class Arrivals:
             self.claims.append(found)
             return 0
         return self._keep(found)
+
+    def halves(self) -> list["Arrivals"]:
+        """Return these in two parts, batches apart from all else; none if they are one batch."""
+        parcels = list(self.parcels.items())
+        others = self.questions or self.reused or self.claims or self.counts
+        if others and parcels:
+            return [Arrivals(dict(parcels)), replace(self, parcels={})]
+        middle = len(parcels) // 2
+        return [Arrivals(dict(parcels[:middle])), Arrivals(dict(parcels[middle:]))][: 2 * middle]
 
     def _keep(self, parcel: Parcel) -> int:
         first = self.parcels.setdefault(parcel.key, parcel)
@@ -220,9 +237,9 @@ def reuses(parcel: Parcel, known: Iterable[tuple[int, bool]]) -> bool:
     return bool(contents) and all(parcel.crc != crc for crc, _ in contents)
 
 
-def dead_letter(parcel: Parcel, reason: str) -> DeadLetter:
+def dead_letter(parcel: Parcel, reason: str, attempts: int = 1) -> DeadLetter:
     """Return a parcel as what is kept of it when nothing else can be."""
     seal = parcel.seal
     channel = Channel.URGENT if seal.kind is Kind.EVIDENCE else Channel.BATCH
     where = topic(seal.region, seal.key.hub_id, channel)
-    return DeadLetter(parcel.key, parcel.crc, reason, parcel.body, where, seal.flags)
+    return DeadLetter(parcel.key, parcel.crc, reason, parcel.body, where, seal.flags, attempts)

@@ -88,7 +88,7 @@ async def keep_letters(
     """Keep what will never be rows: refused batches, taken keys, and other hubs' names."""
     letters = [*arrivals.claims, *arrivals.reused]
     letters += [
-        dead_letter(parcel, parcel.content.reason)
+        dead_letter(parcel, parcel.content.reason, parcel.content.attempts)
         for parcel in verdict.new
         if isinstance(parcel.content, Unreadable)
     ]

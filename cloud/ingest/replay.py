@@ -7,10 +7,12 @@ from cloud.core.arrivals import Arrivals, sort_out
 from cloud.core.dead_letters import Decision, Fate, Letter, LetterKind, State, fault_of
 from cloud.core.outcome import Outcome
 from cloud.ingest.service import RETENTION_MS, Flush, Ingest
+from cloud.ingest.sift import FAULTS
 from cloud.ports import Store, Transaction
 from wire.clock import Clock
 from wire.errors import InfrastructureError
 from wire.ids import BatchKey
+from wire.limits import REASON_CHARS_MAX
 
 NOBODY_MORE: Final = "its key is settled by another content"
 
@@ -70,12 +72,10 @@ class Letters:
         letter = await self._store.letter(letter_id)
         if letter is not None and letter.state is State.KEPT and fault_of(letter) is None:
             arrivals = sort_out([letter])
-        flush = await self._ingest.prepare(arrivals)
-        async with self._store.transaction() as transaction:
-            letter = await transaction.letter(letter_id)
-            if letter is None or letter.state is not State.KEPT:
-                return _decided(letter_id, letter)
-            return await self._judge(transaction, letter, flush, by)
+        try:
+            return await self._replay(letter_id, by, arrivals)
+        except FAULTS as fault:  # undone: it is poison still
+            return await self._fail(letter_id, f"{type(fault).__name__}: {fault}")
 
     async def drop(self, letter_id: int, by: str) -> Decision:
         """Record that a letter is never to be stored. Its record and its bytes stay. Idempotent.
@@ -89,6 +89,23 @@ class Letters:
                 return _decided(letter_id, letter)
             await transaction.decide(letter_id, State.DROPPED, by)
             return Decision(letter_id, Fate.DROPPED)
+
+    async def _replay(self, letter_id: int, by: str, arrivals: Arrivals) -> Decision:
+        flush = await self._ingest.prepare(arrivals)
+        async with self._store.transaction() as transaction:
+            letter = await transaction.letter(letter_id)
+            if letter is None or letter.state is not State.KEPT:
+                return _decided(letter_id, letter)
+            return await self._judge(transaction, letter, flush, by)
+
+    async def _fail(self, letter_id: int, why: str) -> Decision:
+        reason = why[:REASON_CHARS_MAX]
+        async with self._store.transaction() as transaction:
+            letter = await transaction.letter(letter_id)
+            if letter is None or letter.state is not State.KEPT:
+                return _decided(letter_id, letter)
+            await transaction.fail(letter_id, reason)
+            return Decision(letter_id, Fate.STILL_BAD, reason)
 
     async def _judge(
         self, transaction: LetterTransaction, letter: Letter, flush: Flush, by: str

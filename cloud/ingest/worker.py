@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
@@ -17,6 +18,7 @@ from cloud.core.receipts import answers
 from cloud.core.rows import Fault
 from cloud.ingest.meters import Meters
 from cloud.ingest.service import Flush, Ingest
+from cloud.ingest.sift import FAULTS, Settled, Sieve
 from cloud.ports import Delivery, Inbox, Lanes
 from cloud.steps import Steps
 from cloud.tasks import together
@@ -68,8 +70,9 @@ class Worker:
         self.steps = Steps(clock, BACKOFF, chance)
         self._load = Load(0)
         self._came, self._taken = asyncio.Event(), asyncio.Event()
-        self._ready: asyncio.Queue[tuple[Load, Flush]] = asyncio.Queue(maxsize=1)
+        self._ready: asyncio.Queue[tuple[Load, Flush | None]] = asyncio.Queue(maxsize=1)
         self._told_ms = -FRESH_EVERY_MS
+        self._sieve = Sieve(ingest, self._step)
 
     async def run(self) -> None:
         """Serve until cancelled.
@@ -94,8 +97,13 @@ class Worker:
     async def _prepare(self) -> None:
         while True:
             load = await self._due()
-            flush = await self._step("prepare", partial(self._ingest.prepare, load.arrivals))
-            await self._ready.put((load, flush))
+            await self._ready.put((load, await self._prepared(load)))
+
+    async def _prepared(self, load: Load) -> Flush | None:
+        try:
+            return await self._step("prepare", partial(self._ingest.prepare, load.arrivals))
+        except FAULTS:
+            return None
 
     async def _due(self) -> Load:
         """Return the next load once it is full or old enough."""
@@ -115,17 +123,28 @@ class Worker:
         while True:
             load, flush = await self._ready.get()
             began_ms = self._clock.steady_ms()
-            done = await self._step("commit", partial(self._ingest.commit, flush))
+            settled = await self._settled(load, flush)
             now_ms = self._clock.now_ms()
             # Only now, when the commit is behind us, may anybody be told.
-            await self._lanes.publish(answers(load.arrivals, done.entries, self._store_id, now_ms))
+            for arrivals, done in settled:
+                await self._lanes.publish(answers(arrivals, done.entries, self._store_id, now_ms))
             for delivery in load.deliveries:
                 await delivery.ack()
             took_s = (self._clock.steady_ms() - began_ms) / 1_000
             oldest_s = (now_ms - load.deliveries[0].received_at_ms) / 1_000
-            self._meters.stored(done, took_s, oldest_s, now_ms)
-            self._say(done, took_s)
-            await self._tell(done)
+            for _, done in settled:
+                self._meters.stored(done, took_s, oldest_s, now_ms)
+                self._say(done, took_s)
+                await self._tell(done)
+
+    async def _settled(self, load: Load, flush: Flush | None) -> Settled:
+        """Settle a load at once; or in parts, if something in it makes us fail."""
+        if flush is not None:
+            with suppress(*FAULTS):
+                done = await self._step("commit", partial(self._ingest.commit, flush))
+                self._sieve.earn(done)
+                return [(load.arrivals, done)]
+        return await self._sieve.sift(load.arrivals)
 
     async def _step(self, name: str, step: Callable[[], Awaitable[T]]) -> T:
         return await self.steps.done(name, step, self._meters.failed)

@@ -248,7 +248,7 @@ class MemoryTransaction:
             if name in dead and letter.reason == KEY_REUSE:
                 letter = replace(letter, reason=dead[name].reason)
             dead[name] = self._mine.dead[name] = letter
-            self._mine.attempts[name] += 1
+            self._mine.attempts[name] += letter.attempts
         return unkept
 
     async def add_sheds(self, tombstones: Sequence[Tombstone]) -> None:

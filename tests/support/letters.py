@@ -60,6 +60,10 @@ class MemoryLetterTransaction(MemoryTransaction):
         super().__init__(store)
         self._mine = LetterTables()
 
+    async def __aenter__(self) -> "MemoryLetterTransaction":
+        await super().__aenter__()
+        return self
+
     async def letter(self, letter_id: int) -> Letter | None:
         await self._own(("letter", letter_id))
         seen = Tables(

@@ -7,7 +7,7 @@ from typing import Any, Final
 from cloud.adapters.postgres.pool import Pool, Session, translated
 from cloud.adapters.postgres.read_pool import fetch
 from cloud.adapters.postgres.sql import statements
-from cloud.adapters.postgres.store import PostgresStore, PostgresTransaction
+from cloud.adapters.postgres.store import PostgresStore, PostgresTransaction, blamed
 from cloud.core.dead_letters import Letter, LetterKind, State
 from cloud.core.views import Row
 from wire.ids import BatchKey, UnixMs
@@ -21,7 +21,7 @@ class PostgresLetters(PostgresStore):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PostgresLetterTransaction"]:
         """See ``LetterStore``."""
-        with translated():
+        with translated(), blamed():
             async with self._pool.acquire() as connection, connection.transaction():
                 yield PostgresLetterTransaction(connection)
 

@@ -58,12 +58,15 @@ async def contents(
 async def add_dead_letters(connection: Session, letters: Sequence[DeadLetter]) -> int:
     """See ``Transaction.add_dead_letters``."""
     each_once = {
-        (*each.key, each.crc): (each.reason, each.body, each.topic, int(each.flags))
+        (*each.key, each.crc): (
+            *(each.reason, each.body, each.topic, int(each.flags)),
+            each.attempts,
+        )
         for each in letters
     }
     rows = [(*key, *kept) for key, kept in each_once.items()]
     status = await connection.execute(
-        _SQL["add_dead_letters"], *_columns(rows, 8), DEAD_LETTERS_PER_HUB_MAX
+        _SQL["add_dead_letters"], *_columns(rows, 9), DEAD_LETTERS_PER_HUB_MAX
     )
     return len(rows) - int(status.split()[-1])
 

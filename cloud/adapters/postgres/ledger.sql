@@ -51,7 +51,7 @@ cross join lateral (
 ) as b;
 
 -- name: add_dead_letters
--- $9: how many a hub may have that nobody has decided; those kept already are no news.
+-- $10: how many a hub may have that nobody has decided; those kept already are no news.
 with asked as (
     select k.*, exists (
         select from dead_letters d
@@ -59,8 +59,8 @@ with asked as (
           and d.sequence = k.sequence and d.crc = k.crc
     ) as known
     from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[],
-                $7::text[], $8::smallint[])
-        as k (hub_id, epoch, sequence, crc, reason, body, topic, flags)
+                $7::text[], $8::smallint[], $9::integer[])
+        as k (hub_id, epoch, sequence, crc, reason, body, topic, flags, attempts)
 ),
 placed as (
     select *, row_number() over (partition by hub_id, known order by epoch, sequence, crc) as place
@@ -70,13 +70,13 @@ held as (
     select hub_id, count(*) as letters from dead_letters
     where hub_id = any($1) and state = 'kept' group by hub_id
 )
-insert into dead_letters (hub_id, epoch, sequence, crc, reason, body, topic, flags)
-select hub_id, epoch, sequence, crc, reason, body, topic, flags
+insert into dead_letters (hub_id, epoch, sequence, crc, reason, body, topic, flags, attempts)
+select hub_id, epoch, sequence, crc, reason, body, topic, flags, attempts
 from placed left join held using (hub_id)
-where known or place + coalesce(letters, 0) <= $9::bigint
+where known or place + coalesce(letters, 0) <= $10::bigint
 order by hub_id, epoch, sequence, crc
 on conflict (hub_id, epoch, sequence, crc)
-do update set attempts = dead_letters.attempts + 1, last_at = now(),
+do update set attempts = dead_letters.attempts + excluded.attempts, last_at = now(),
               reason = case excluded.reason when 'key reuse' then dead_letters.reason
                                             else excluded.reason end,
               topic = excluded.topic, flags = excluded.flags;

@@ -1,8 +1,8 @@
 """The store in PostgreSQL: what ``Store`` and ``Transaction`` promise, one statement a promise."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -21,7 +21,7 @@ from cloud.core.ledger import Entry
 from cloud.core.rows import Rows
 from cloud.ports import NOBODY
 from wire.batch import Batch, Tombstone
-from wire.errors import InfrastructureError
+from wire.errors import InfrastructureError, PeerError
 from wire.ids import BatchKey, HubId, Region, SensorId, UnixMs
 from wire.metric import METRICS
 
@@ -57,7 +57,7 @@ class PostgresStore:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
         """See ``Store``."""
-        with translated():
+        with translated(), blamed():
             async with self._pool.acquire() as connection, connection.transaction():
                 yield PostgresTransaction(connection)
 
@@ -198,6 +198,19 @@ class PostgresTransaction:
         await self._connection.copy_to_table(
             table, source=stream(rows), columns=READING_COLUMNS, format="binary"
         )
+
+
+@contextmanager
+def blamed() -> Iterator[None]:
+    """Raise what the database holds against the content itself as our own.
+
+    Raises:
+        PeerError: No retry can store this.
+    """
+    try:
+        yield
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as exc:
+        raise PeerError(f"database: {exc}") from exc
 
 
 async def kept_records(
