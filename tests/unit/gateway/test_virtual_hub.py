@@ -213,3 +213,13 @@ def test_a_reading_without_a_time_was_observed_when_it_came() -> None:
     found = stamped(parse_sensor_message(body), NOON)
     assert found.observed_at_ms.tolist() == [NOON, NOON + 1, NOON]
     assert found.quality.tolist() == [0, 0, 2]
+
+
+def test_who_is_in_two_batches_is_called_when_both_are_safe_and_once() -> None:
+    hub = VirtualHub(DOOR, NORTH, EPOCH)
+    ticket = hub.admit(readings((1, 0, 7.0), (1, 0, 8.0)), 0)
+    assert hub.seal(SEAL_AFTER_MS) == 2
+    assert hub.confirmed(1) == ()
+    assert hub.receipt(((1, 2),), ()) == ()
+    assert hub.receipt(((0, 2),), ()) == (ticket,)
+    assert hub.receipt(((0, 2),), ()) == ()
