@@ -4,7 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from cloud.core.arrivals import Arrivals, sort_out
-from cloud.core.dead_letters import Decision, Fate, Letter, LetterKind, State, fault_of
+from cloud.core.dead_letters import Decision, Fate, Letter, State, fault_of
 from cloud.core.outcome import Outcome
 from cloud.ingest.service import RETENTION_MS, Flush, Ingest
 from cloud.ingest.sift import FAULTS
@@ -113,8 +113,7 @@ class Letters:
         if (fault := fault_of(letter)) is not None:
             await transaction.fail(letter.letter_id, fault)
             return Decision(letter.letter_id, Fate.STILL_BAD, fault)
-        if letter.kind is LetterKind.REFUSED:
-            await transaction.reopen(letter.key)
+        await transaction.reopen(letter.key)
         done = await self._ingest.settle(transaction, flush)
         if done.batches["left"]:
             raise InfrastructureError("the ledger has no room for this batch just now")
