@@ -136,7 +136,19 @@ def doctor(
 
 @app.command(context_settings=_PASSED_ON)
 def sim(context: typer.Context) -> None:
-    """Simulated sensors, floods and replays: `headgate sim --help` lists them."""
+    """Simulated sensors, floods and replays: `headgate sim --help` lists them.
+
+    `headgate sim replay FILE --map MAP` needs nothing else: it starts a platform of its own and
+    compares every value. With --broker and --ledger it feeds a hub that runs already.
+    """
+    if context.args[:1] == ["replay"] and not {"--broker", "--ledger"} & set(context.args):
+        from headgate.replay import run as replay
+        from headgate.stack.errors import StackError
+
+        try:
+            raise typer.Exit(replay(context.args[1:]))
+        except StackError as exc:
+            _fail(str(exc.args[0]), exc.hint)
     _become("firmware_sim", *context.args)
 
 

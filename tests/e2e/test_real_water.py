@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.replay import replay
+from headgate.replay import replay
 from headgate.stack.stack import Stack
 from wire.metric import BY_NAME, RESOLUTION, Metric
 
