@@ -37,6 +37,11 @@ METRICS: Final = len(Metric)
 class MetricSpec:
     """One row of the metric table.
 
+    Codes are of the USGS parameter code dictionary (help.waterdata.usgs.gov/codes-and-parameters).
+    Turbidity is NTU (00076), as the bands in law are. 63680 is near-infrared FNU, the code probes
+    in rivers report (USGS TWRI book 9, A6.7): taken as an alias, number for number, because both
+    scales are calibrated on the same formazin; in coloured water the two instruments differ.
+
     Attributes:
         column: The name in tables, files and answers.
         aliases: Further spellings a sensor or a client may use, lower case.
@@ -60,7 +65,7 @@ class MetricSpec:
 
 SPECS: Final[dict[Metric, MetricSpec]] = {
     Metric.PH: MetricSpec("ph_level", ("ph",), "[pH]", "00400", 0.001, 0, 14),
-    Metric.TURBIDITY: MetricSpec("turbidity", ("turb",), "{NTU}", "63680", 0.001, 0, 4_000),
+    Metric.TURBIDITY: MetricSpec("turbidity", ("turb", "63680"), "{NTU}", "00076", 0.001, 0, 4_000),
     Metric.DISSOLVED_OXYGEN: MetricSpec("dissolved_oxygen", ("do",), "mg/L", "00300", 0.01, 0, 60),
     Metric.TEMPERATURE: MetricSpec("temperature", ("temp",), "Cel", "00010", 0.01, -5, 60),
     Metric.CONDUCTIVITY: MetricSpec(
