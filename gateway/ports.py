@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from gateway.core.connect import Connect
 from gateway.core.identity import Identity
 from wire.errors import InfrastructureError
 from wire.topics import Channel
+
+if TYPE_CHECKING:  # the broker starts without it
+    import numpy as np
+    from numpy.typing import NDArray
 
 Action = Literal["connect", "packet", "publish", "subscribe"]
 
@@ -113,7 +114,7 @@ class Uplink(Protocol):
 class Buckets(Protocol):
     """A token bucket per sensor that every door sees."""
 
-    async def take(self, messages: Sequence[NDArray[np.int64]]) -> list[int]:
+    async def take(self, messages: "Sequence[NDArray[np.int64]]") -> list[int]:
         """As ``core.buckets.LocalBuckets.take``, on a clock of its own.
 
         Raises:
