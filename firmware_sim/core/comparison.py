@@ -10,8 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware_sim.core.haste import crowded, turned_away
-from wire.limits import SENSOR_BURST
+from firmware_sim.core.haste import crowded
 from wire.metric import equal, impossible
 
 Keys = NDArray[np.int64]
@@ -133,7 +132,7 @@ class Verdict:
         throttled: Owed, not stored, and said faster than a sensor may speak: with it, what is
             stored around it would exceed the token bucket.
         extra: Stored, and never sent.
-        conflicting: Stored with other values than sent.
+        conflicting: Stored rows with other values than the readings they stand for.
         refused: Sent, not stored, refused on record.
         refused_values: Impossible values that are, as they should be, absent from stored rows.
         lost_before_commit: Not owed, and neither stored nor refused.
@@ -170,11 +169,11 @@ def compare_rows(
     A stored time must be a sent one to the microsecond; values are equal within half the metric's
     resolution, impossible ones must be absent.
     """
-    ours = _keys(made.sensor_ids, made.observed_at_ms * 1_000)
-    theirs = _keys(stored.sensor_ids, stored.observed_at_us)
-    at = _positions(theirs, ours)
+    ours = keyed(made.sensor_ids, made.observed_at_ms * 1_000)
+    theirs = keyed(stored.sensor_ids, stored.observed_at_us)
+    at = positions(theirs, ours)
     found = at >= 0
-    on_record = _contains(_keys(refused.sensor_ids, refused.observed_at_ms * 1_000), ours)
+    on_record = contains(keyed(refused.sensor_ids, refused.observed_at_ms * 1_000), ours)
 
     legal = made.values.copy()
     legal[impossible(made.values)] = np.nan
@@ -183,7 +182,7 @@ def compare_rows(
     same[found] &= stored.samples[at[found]] == 1
     absent = impossible(made.values)[found] & np.isnan(stored.values[at[found]])
 
-    unknown = ~_contains(ours, theirs)
+    unknown = ~contains(ours, theirs)
     missing = ~found & ~on_record & made.owed
     fast = missing & crowded(made.sensor_ids, made.observed_at_ms, found | on_record)
     missing &= ~fast
@@ -202,90 +201,24 @@ def compare_rows(
         shed=int(excused.sum()),
         throttled=int(fast.sum()),
         examples=(
-            *_examples("missing", ours[missing]),
-            *_examples("extra", theirs[unknown]),
-            *_examples("conflicting", ours[~same]),
+            *examples("missing", ours[missing]),
+            *examples("extra", theirs[unknown]),
+            *examples("conflicting", ours[~same]),
         ),
     )
-
-
-def compare_windows(
-    made: Made, stored: Stored, refused: Refused, window_ms: int, sheds: Sheds | None = None
-) -> Verdict:
-    """Compare counts per sensor and window: hubs that send one row a window.
-
-    A row, stored or refused, stands for ``samples`` readings of the window its own time falls in;
-    windows begin at multiples of their length. A reading not owed may be counted in it or not.
-
-    Args:
-        made: The ledger's readings.
-        stored: The table's rows.
-        refused: Rows refused on record.
-        window_ms: Length of a window, milliseconds.
-        sheds: What hubs said they lost; a row of theirs excuses what one window misses.
-    """
-    ours = _keys(made.sensor_ids, made.observed_at_ms // window_ms)
-    theirs = _keys(stored.sensor_ids, stored.observed_at_us // (window_ms * 1_000))
-    turned_away = _keys(refused.sensor_ids, refused.observed_at_ms // window_ms)
-    windows, place = np.unique(np.concatenate([ours, theirs, turned_away]), return_inverse=True)
-    our_place, their_place, refused_place = np.split(place, [len(ours), len(ours) + len(theirs)])
-    owed = _counted(our_place[made.owed], len(windows))
-    free = _counted(our_place[~made.owed], len(windows))
-    counted = _counted(their_place, len(windows), stored.samples)
-    on_record = _counted(refused_place, len(windows), refused.samples)
-    on_record = np.minimum(on_record, (owed + free - counted).clip(min=0))
-    missing = (owed - counted - on_record).clip(min=0)
-    fast = np.minimum(missing, _throttled(made, our_place, len(windows)))
-    extra = (counted - owed - free).clip(min=0)
-    lost = (owed + free - counted - on_record).clip(min=0) - missing
-    missing -= fast
-    gone = np.flatnonzero(missing)
-    start_ms = windows["at"][gone] * window_ms
-    allowance = sheds or Sheds.none()
-    excused = gone[allowance.excuse(windows["sensor"][gone], start_ms, start_ms + window_ms - 1)]
-    shed = int(missing[excused].sum())
-    missing[excused] = 0
-    return Verdict(
-        readings_sent=len(ours),
-        readings_stored=int(stored.samples.sum()),
-        missing=int(missing.sum()),
-        extra=int(extra.sum()),
-        refused=int(on_record.sum()),
-        refused_values=int(impossible(made.values).sum()),
-        lost_before_commit=int(lost.sum()),
-        shed=shed,
-        throttled=int(fast.sum()),
-        examples=(
-            *_examples("missing", windows[missing > 0], window_ms * 1_000),
-            *_examples("extra", windows[extra > 0], window_ms * 1_000),
-        ),
-    )
-
-
-def _throttled(made: Made, place: Keys, windows: int) -> Keys:
-    """Return how many readings of each window its hub may have turned away."""
-    every = np.ones(len(place), np.bool_)
-    fast = crowded(made.sensor_ids, made.observed_at_ms, every)
-    some = np.isin(made.sensor_ids, made.sensor_ids[fast])
-    away = turned_away(made.sensor_ids[some], made.observed_at_ms[some])
-    in_order = _counted(place[some][away], windows)
-    return np.minimum(_counted(place[fast], windows), in_order + SENSOR_BURST)
-
-
-def _counted(place: Keys, windows: int, samples: Keys | None = None) -> Keys:
-    return np.bincount(place, samples, minlength=windows).astype(np.int64)
 
 
 _KEY = np.dtype([("sensor", "<i8"), ("at", "<i8")])
 
 
-def _keys(sensor_ids: Keys, at: Keys) -> NDArray[np.void]:
+def keyed(sensor_ids: Keys, at: Keys) -> NDArray[np.void]:
+    """Return pairs of a sensor and a time as one array of keys."""
     keys = np.empty(len(sensor_ids), _KEY)
     keys["sensor"], keys["at"] = sensor_ids, at
     return keys
 
 
-def _positions(where: NDArray[np.void], wanted: NDArray[np.void]) -> NDArray[np.intp]:
+def positions(where: NDArray[np.void], wanted: NDArray[np.void]) -> NDArray[np.intp]:
     """Return the position of each wanted key in ``where``, -1 if it is not there."""
     both = np.concatenate([where, wanted])
     order = np.lexsort((np.arange(len(both)), both["at"], both["sensor"]))
@@ -300,13 +233,15 @@ def _positions(where: NDArray[np.void], wanted: NDArray[np.void]) -> NDArray[np.
     return positions
 
 
-def _contains(where: NDArray[np.void], wanted: NDArray[np.void]) -> NDArray[np.bool_]:
-    return np.asarray(_positions(where, wanted) >= 0)
+def contains(where: NDArray[np.void], wanted: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Return which wanted keys are in ``where``."""
+    return np.asarray(positions(where, wanted) >= 0)
 
 
-def _examples(
+def examples(
     what: str, keys: NDArray[np.void], unit_us: int = 1
 ) -> tuple[tuple[str, int, int], ...]:
+    """Return the first few keys as examples of what is wrong, times in units of ``unit_us``."""
     return tuple(
         (what, int(key["sensor"]), int(key["at"]) * unit_us // 1_000) for key in keys[:EXAMPLES_MAX]
     )

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_sim.core.alerting import AlertVerdict, Expected, compare_alerts
-from firmware_sim.core.comparison import Made, Verdict, compare_rows, compare_windows
+from firmware_sim.core.comparison import Made, Verdict, compare_rows
 from firmware_sim.core.events import Kind
 from firmware_sim.core.ledger import ChunkKind, Entries, chunks, unpack_readings
 from firmware_sim.core.readings import NO_EVENT
+from firmware_sim.core.windows import compare_windows
 from firmware_sim.ports import Store
 
 ROWS_PER_GROUP: Final = 1_000_000

@@ -13,8 +13,8 @@ from firmware_sim.core.comparison import (
     Stored,
     Verdict,
     compare_rows,
-    compare_windows,
 )
+from firmware_sim.core.windows import compare_windows
 from wire.metric import METRICS, RESOLUTION, Metric
 
 Key = tuple[int, int]

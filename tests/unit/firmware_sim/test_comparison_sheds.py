@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_sim.core.comparison import Made, Refused, Sheds, Stored, compare_rows, compare_windows
+from firmware_sim.core.comparison import Made, Refused, Sheds, Stored, compare_rows
+from firmware_sim.core.windows import compare_windows
 from wire.metric import METRICS
 
 Key = tuple[int, int]

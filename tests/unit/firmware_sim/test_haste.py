@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from edge_agent.core.instants import paired
 from edge_agent.core.memory import Fate, Memory
-from firmware_sim.core.comparison import Made, Refused, Stored, compare_rows, compare_windows
+from firmware_sim.core.comparison import Made, Refused, Stored, compare_rows
 from firmware_sim.core.haste import crowded
+from firmware_sim.core.windows import compare_windows
 from wire.limits import SENSOR_BURST, SENSOR_RATE_PER_S
 from wire.metric import METRICS
 
