@@ -1,5 +1,6 @@
 """msgpack with every bound set: the only module that knows msgpack exists."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgpack
@@ -15,8 +16,18 @@ def pack(value: Any) -> bytes:
     return msgpack.packb(value)  # type: ignore[no-any-return]
 
 
-def unpack(body: bytes, *, bytes_max: int) -> Any:
+def unpack(
+    body: bytes,
+    *,
+    bytes_max: int,
+    object_of: Callable[[list[tuple[Any, Any]]], dict[Any, Any]] | None = None,
+) -> Any:
     """Return the one value in ``body``, whose shape the caller must still check.
+
+    Args:
+        body: The bytes.
+        bytes_max: How many of them are read at most.
+        object_of: Makes a map of its pairs; by default the last of two like keys wins.
 
     Raises:
         ValueError: It is longer than ``bytes_max``.
@@ -33,4 +44,5 @@ def unpack(body: bytes, *, bytes_max: int) -> Any:
         max_array_len=ITEMS_MAX,
         max_map_len=ITEMS_MAX,
         max_ext_len=0,
+        object_pairs_hook=object_of,
     )

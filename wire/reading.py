@@ -6,7 +6,6 @@ them, SenML (RFC 8428), and msgpack maps with the JSON's names.
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -22,14 +21,14 @@ from wire.limits import (
     SENSOR_MESSAGE_BYTES_MAX,
     TIME_MS_MAX,
 )
-from wire.metric import BY_NAME, HIGH, LOW, METRICS, Metric
+from wire.metric import HIGH, LOW, METRICS, Metric
 from wire.pack import UNPACKABLE, unpack
+from wire.senml import metric_of, resolved
 
 NO_TIME: Final = -1
 """``observed_at_ms`` of a reading that carries no time of its own."""
 
 _TIME_NAMES: Final = ("timestamp", "observed_at", "time")
-_SENML_TIME_MIN: Final = 2**28  # RFC 8428, 4.5.3: smaller times are relative to now
 _LOW: Final[list[float]] = LOW.tolist()
 _HIGH: Final[list[float]] = HIGH.tolist()
 _NOT_MEASURED: Final = (math.nan,) * METRICS
@@ -44,12 +43,14 @@ class SensorMessage:
         observed_at_ms: int64, shape ``(n,)``; ``NO_TIME`` where the sensor gave none.
         values: float32, shape ``(n, METRICS)``; NaN where nothing, or the impossible, was measured.
         refused_values: int16, shape ``(n,)``: how many impossible values became absent.
+        ignored_fields: How many fields (SenML: records) of the message named nothing known.
     """
 
     sensor_ids: NDArray[np.int64]
     observed_at_ms: NDArray[np.int64]
     values: NDArray[np.float32]
     refused_values: NDArray[np.int16]
+    ignored_fields: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ def parse_sensor_message(body: bytes, topic_sensor: SensorId | None = None) -> S
     """Return the readings in a sensor's message.
 
     A value nature does not allow becomes absent and is counted; the reading's other metrics go on.
+    A field that names nothing known is ignored and counted. A metric, or a time, said twice in one
+    reading refuses the message: nobody can tell which was meant.
 
     Args:
         body: JSON, SenML or msgpack, at most 64 KiB and 1,000 readings.
@@ -119,8 +122,8 @@ def parse_sensor_message(body: bytes, topic_sensor: SensorId | None = None) -> S
         if not all(type(item) is dict for item in items):
             raise MalformedMessageError("a reading is no object")
         senml = any("n" in item or "bn" in item for item in items)
-        rows = _senml_rows(items) if senml else [_row(item) for item in items]
-        return _columns(rows, topic_sensor)
+        rows, ignored = _senml_rows(items) if senml else _json_rows(items)
+        return _columns(rows, ignored, topic_sensor)
     except (ValueError, TypeError, OverflowError, RecursionError, *UNPACKABLE) as exc:
         raise MalformedMessageError(str(exc)[:120]) from exc
 
@@ -129,7 +132,7 @@ _Row = tuple[int | None, int, tuple[float, ...], int]
 """sensor id if named, time, values, how many were impossible."""
 
 
-def _columns(rows: list[_Row], topic_sensor: SensorId | None) -> SensorMessage:
+def _columns(rows: list[_Row], ignored: int, topic_sensor: SensorId | None) -> SensorMessage:
     sensor_ids, times, values, refused = zip(*rows, strict=True)
     resolved = [topic_sensor if sensor_id is None else sensor_id for sensor_id in sensor_ids]
     if None in resolved:
@@ -141,44 +144,64 @@ def _columns(rows: list[_Row], topic_sensor: SensorId | None) -> SensorMessage:
         np.array(times, np.int64),
         np.array(values, np.float32),
         np.array(refused, np.int16),
+        ignored,
     )
 
 
 def _parsed(body: bytes) -> Any:
     if body[:1] in (b"{", b"[", b" ", b"\n", b"\t", b"\r"):
-        return json.loads(body, parse_constant=_no_constant)
-    return unpack(body, bytes_max=SENSOR_MESSAGE_BYTES_MAX)
+        return json.loads(body, parse_constant=_no_constant, object_pairs_hook=_object)
+    return unpack(body, bytes_max=SENSOR_MESSAGE_BYTES_MAX, object_of=_object)
+
+
+def _object(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("says a field twice")
+    return found
 
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
 
 
-def _row(item: dict[str, Any]) -> _Row:
-    values, measured, refused = list(_NOT_MEASURED), 0, 0
-    sensor_id, observed_at_ms = None, NO_TIME
+def _json_rows(items: list[dict[str, Any]]) -> tuple[list[_Row], int]:
+    rows, ignored = [], 0
+    for item in items:
+        row, unknown = _row(item)
+        rows.append(row)
+        ignored += unknown
+    return rows, ignored
+
+
+def _row(item: dict[str, Any]) -> tuple[_Row, int]:
+    sensor_id, observed_at_ms, ignored = None, NO_TIME, 0
+    found: list[tuple[Metric, Any]] = []
     for name, value in item.items():
         if name == "sensor_id":
             sensor_id = _sensor_id(value)
         elif name in _TIME_NAMES:
+            if observed_at_ms != NO_TIME:
+                raise ValueError("says its time twice")
             observed_at_ms = _time_ms(value)
+        elif (metric := metric_of(name)) is None:
+            ignored += 1
         elif value is not None:
-            metric = _metric(name)
-            values[metric], impossible = _value(metric, value)
-            measured += 1
-            refused += impossible
-    if not measured:
+            found.append((metric, value))
+    if not found:
         raise ValueError("measures nothing")
-    return sensor_id, observed_at_ms, tuple(values), refused
+    return (sensor_id, observed_at_ms, *_measured(found)), ignored
 
 
-def _metric(name: str) -> Metric:
-    metric = BY_NAME.get(name)
-    if metric is None:
-        metric = BY_NAME.get(name.lower())
-    if metric is None:
-        raise ValueError("measures something unknown")
-    return metric
+def _measured(found: list[tuple[Metric, Any]]) -> tuple[tuple[float, ...], int]:
+    """Return the values by column, and how many were impossible."""
+    values, refused = list(_NOT_MEASURED), 0
+    for metric, value in found:
+        values[metric], impossible = _value(metric, value)
+        refused += impossible
+    if len({metric for metric, _ in found}) < len(found):
+        raise ValueError("says a metric twice")
+    return tuple(values), refused
 
 
 def _value(metric: Metric, value: Any) -> tuple[float, int]:
@@ -212,39 +235,17 @@ def _time_ms(value: Any) -> int:
     return value
 
 
-def _senml_rows(records: list[dict[str, Any]]) -> list[_Row]:
-    """Join the pack's records to rows: one per resolved base name and time."""
-    rows: dict[tuple[int | None, int], tuple[list[float], int]] = {}
-    for sensor_id, observed_at_ms, name, value in _senml_resolved(records):
-        values, refused = rows.setdefault((sensor_id, observed_at_ms), (list(_NOT_MEASURED), 0))
-        metric = _metric(name)
-        values[metric], impossible = _value(metric, value)
-        rows[sensor_id, observed_at_ms] = values, refused + impossible
+def _senml_rows(records: list[dict[str, Any]]) -> tuple[list[_Row], int]:
+    """Join the pack's records to rows: one per resolved sensor and time."""
+    rows: dict[tuple[int | None, int], list[tuple[Metric, float]]] = {}
+    ignored = 0
+    for record in resolved(records):
+        if record is None:
+            ignored += 1
+            continue
+        sensor_id = _sensor_id(record.sensor) if record.sensor else None
+        observed_at_ms = _time_ms(record.time_s) if record.time_s else NO_TIME
+        rows.setdefault((sensor_id, observed_at_ms), []).append((record.metric, record.value))
     if not rows:
         raise ValueError("measures nothing")
-    return [(*key, tuple(values), refused) for key, (values, refused) in rows.items()]
-
-
-def _senml_resolved(records: list[dict[str, Any]]) -> Iterator[tuple[int | None, int, str, Any]]:
-    """Yield sensor, time, metric name and value (RFC 8428, 4.6). Names are ``[sensor:]metric``."""
-    base_name, base_time, base_value = "", 0.0, 0.0
-    for record in records:
-        base_name = _typed(record.get("bn", base_name), str)
-        base_time = _typed(record.get("bt", base_time), float, int)
-        base_value = _typed(record.get("bv", base_value), float, int)
-        if "v" not in record:
-            continue
-        name = base_name + _typed(record.get("n", ""), str)
-        sensor, _, metric = name.rpartition(":")
-        time_s = base_time + _typed(record.get("t", 0), float, int)
-        if 0 != time_s < _SENML_TIME_MIN:
-            raise ValueError("a relative time means nothing once it has been kept")
-        observed_at_ms = _time_ms(time_s) if time_s else NO_TIME
-        sensor_id = _sensor_id(sensor.rpartition(":")[2]) if sensor else None
-        yield sensor_id, observed_at_ms, metric, base_value + _typed(record["v"], float, int)
-
-
-def _typed(value: Any, *types: type) -> Any:
-    if type(value) not in types:
-        raise ValueError("a field has another type")
-    return value
+    return [(*key, *_measured(found)) for key, found in rows.items()], ignored

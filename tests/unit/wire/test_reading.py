@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.builders import NOON
 from wire.errors import MalformedMessageError
 from wire.ids import SensorId, UnixMs
-from wire.metric import HIGH, LOW, SPECS, Metric
+from wire.metric import BY_NAME, HIGH, LOW, SPECS, Metric
 from wire.reading import (
     NO_TIME,
     StatusMessage,
@@ -22,6 +22,13 @@ from wire.reading import (
 
 SENSOR = SensorId(123)
 ISO = "2025-01-28T12:00:00Z"
+TAKEN = {"sensor_id", "timestamp", "observed_at", "time", "n", "bn"}
+UNKNOWN = st.text().filter(lambda name: name not in TAKEN and name.lower() not in BY_NAME)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
 
 
 @pytest.mark.spec("I12", "E1")
@@ -98,7 +105,12 @@ def test_edges_of_nature_are_possible_and_one_step_beyond_is_not(metric: Metric)
         (b'{"pH":"7"}', "no number"),
         (b'{"pH":true}', "no number"),
         (b'{"pH":NaN}', "NaN"),
-        (b'{"colour":7}', "unknown"),
+        (b'{"colour":7}', "measures nothing"),
+        (b'{"pH":7,"ph_level":7}', "metric twice"),
+        (b'{"pH":7,"pH":7}', "field twice"),
+        (b'{"pH":7,"time":1,"timestamp":2}', "time twice"),
+        (b'{"pH":7,"battery":{"v":1,"v":2}}', "field twice"),
+        (b"\x82\xa2pH\x07\xa2pH\x08", "field twice"),
         (b'{"pH":7,"time":"2025-01-28T12:00:00"}', "offset"),
         (b'{"pH":7,"time":-1}', "out of range"),
         (b'{"pH":7,"time":1e300}', "out of range"),
@@ -128,3 +140,16 @@ def test_more_than_a_thousand_readings_are_refused() -> None:
 def test_a_status_arrives_as_sent(through_ms: int, throttled: bool) -> None:
     status = StatusMessage(UnixMs(through_ms), throttled)
     assert decode_status(encode_status(status)) == status
+
+
+@given(st.dictionaries(UNKNOWN, JSON))
+def test_what_is_unknown_is_ignored_and_counted_and_costs_no_neighbour(
+    unknown: dict[str, object],
+) -> None:
+    plain = [{"sensor_id": 123, "pH": 7.2, "time": NOON}, {"sensor_id": 123, "pH": 7.3, "time": 1}]
+    for spell in (msgpack.packb, lambda body: json.dumps(body).encode()):
+        message = parse_sensor_message(spell([unknown | plain[0], plain[1]]), SENSOR)
+        assert message.ignored_fields == len(unknown)
+        np.testing.assert_array_equal(
+            message.values, parse_sensor_message(spell(plain), SENSOR).values
+        )
