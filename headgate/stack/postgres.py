@@ -97,6 +97,7 @@ class Postgres:
             ready_within_s=300,  # crash recovery replays up to max_wal_size
             prepare=self.end_leftovers,
             owner=self.owner,
+            carries_others=True,
             stop_signal=signal.SIGINT,  # "fast": end the sessions, checkpoint, leave
             orphan_signal=signal.SIGQUIT,  # "immediate": takes its children along, recovers later
             stop_within_s=60,

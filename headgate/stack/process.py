@@ -45,6 +45,7 @@ class Program:
         stop_signal: The polite request to end.
         orphan_signal: What the kernel sends it when we die without saying goodbye.
         stop_within_s: How long it may take to end before it is killed.
+        carries_others: Whether others need it until they have ended: it is stopped after them.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     orphan_signal: signal.Signals = signal.SIGKILL
     stop_within_s: float = 10.0
+    carries_others: bool = False
 
 
 class Process:

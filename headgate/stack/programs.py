@@ -57,6 +57,7 @@ def gateway(home: Home, ports: Ports) -> Program:
         ),
         log=home.logs / "gateway.log",
         is_ready=ready,
+        carries_others=True,
     )
 
 
@@ -147,5 +148,5 @@ def _inherited() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("HEADGATE_", "PROMETHEUS_"))
+        if name in _PASSED_ON or not name.startswith(("HEADGATE_", "PROMETHEUS_"))
     }

@@ -56,6 +56,10 @@ class Supervisor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        carried = [n for n, kept in self._kept.items() if not kept.program.carries_others]
+        async with asyncio.TaskGroup() as stopping:
+            for name in carried:
+                stopping.create_task(self.stop(name))
         for name in reversed(list(self._kept)):
             await self.stop(name)
         self._logs.cancel()

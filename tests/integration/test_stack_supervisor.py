@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,18 +73,6 @@ async def test_one_that_ignores_sigterm_is_killed_at_the_deadline(tmp_path: Path
     assert not Path(f"/proc/{pid}").exists()
 
 
-async def test_the_last_started_is_the_first_stopped(tmp_path: Path) -> None:
-    ends = tmp_path / "ends"
-    code = (
-        f"import signal, sys\nsignal.signal(15, lambda *_: (open({str(ends)!r}, 'a').write("
-        "'NAME '), sys.exit(0)))\nREADY\ntime.sleep(60)"
-    )
-    async with Supervisor(lambda line: None) as supervisor:
-        for name in ("a", "b", "c"):
-            await supervisor.start(a_program(tmp_path, code.replace("NAME", name), name=name))
-    assert ends.read_text().split() == ["c", "b", "a"]
-
-
 async def test_a_failure_of_the_body_stops_everything_and_stays_itself(tmp_path: Path) -> None:
     pid = 0
     with pytest.raises(ValueError, match="body"):  # noqa: PT012  # the law is about the whole block
@@ -121,3 +110,19 @@ def test_a_log_is_bounded_under_its_writers_feet(tmp_path: Path) -> None:
         writer.write(b"after")
     assert log.read_bytes() == b"after"
     assert (tmp_path / "log.1").stat().st_size == 17 * 1024 * 1024
+
+
+async def test_what_carries_others_ends_after_them_and_in_reverse(tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+    code = (
+        f"signal.signal(signal.SIGTERM, lambda *_: (open({str(ended)!r}, 'a').write(NAME + ' '),"
+        " os._exit(0)))\nREADY\ntime.sleep(60)"
+    )
+    names = {"ground": True, "floor": True, "one": False, "two": False}
+    async with Supervisor(lambda line: None) as supervisor:
+        for name, carries in names.items():
+            program = a_program(tmp_path, f"import signal, os; NAME = {name!r}\n{code}", name=name)
+            await supervisor.start(replace(program, carries_others=carries))
+    *carried, floor, ground = ended.read_text().split()
+    assert sorted(carried) == ["one", "two"]
+    assert (floor, ground) == ("floor", "ground")
