@@ -90,14 +90,22 @@ def _lines(trace: dict[str, Any]) -> Iterator[str]:
 def _way(trace: dict[str, Any]) -> Iterator[str]:
     """Yield the hops of a reading that is stored."""
     if reading := trace["reading"]:
-        values = [f"{name} {value}" for name, value in reading.items() if value]
-        yield _hop("observed", reading["timestamp"], ", ".join(values))
+        yield _hop("observed", reading["timestamp"], ", ".join(_said(reading)))
     if len(trace["batches"]) > 1:
         yield f"  carried by one of these {len(trace['batches'])} batches:"
     for batch in trace["batches"]:
         yield _hop("received", batch["received_at"], " ".join((_key(batch), *batch["flags"])))
         yield _hop("stored", batch["stored_at"], f"receipt: {batch['receipt']}")
         yield _hop("evaluated", "", "by detection" if batch["evaluated"] else "not yet")
+
+
+def _said(reading: dict[str, Any]) -> Iterator[str]:
+    """Yield what was measured, zero included, then the reading's marks, score and samples."""
+    for name, value in reading.items():
+        if name == "quality":
+            yield from value
+        elif name != "timestamp" and value is not None:
+            yield f"{name} {value}"
 
 
 def _refusals(trace: dict[str, Any]) -> Iterator[str]:
