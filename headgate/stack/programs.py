@@ -14,6 +14,7 @@ from headgate.stack.process import Program
 STAGES: Final = ("ingest", "detect", "alert", "refresh", "api")
 DOOR: Final = "http"
 _ASK_WITHIN_S: Final = 2.0
+_PASSED_ON: Final = frozenset({"HEADGATE_BACKFILL_FROM"})  # the operator's word to the stages
 
 
 @dataclass(frozen=True, slots=True)
