@@ -7,10 +7,12 @@ that was killed is not back before it has imported everything.
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from cloud.core.errors import OperatorError
+from cloud.core.reach import BACKFILL_FROM, Reach, midnight_ms
 from cloud.core.share import Share
 
 LogForm = Literal["json", "console"]
@@ -24,10 +26,18 @@ class Settings:
     Attributes:
         database_url: ``postgresql://user@host:port/database?passfile=...``, no password in it.
         log: One JSON object a line, or text for people.
+        backfill_from: ``2015-01-01``, UTC: history older than this is refused, whatever floor a
+            hub sends. Each month of history that arrives is kept in tables of its own.
     """
 
     database_url: str
     log: LogForm = "json"
+    backfill_from: date = BACKFILL_FROM
+
+    @property
+    def reach(self) -> Reach:
+        """How far back rows are taken."""
+        return Reach(backfill_from_ms=midnight_ms(self.backfill_from))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +88,7 @@ _PARSED: Final[Mapping[str, Callable[[str], Any]]] = {
     "broker_token_file": Path,
     "broker_tls": Path,
     "share": Share.parse,
+    "backfill_from": date.fromisoformat,
     "prometheus_multiproc_dir": Path,
 }
 _NAMED_BY_OTHERS: Final = {"prometheus_multiproc_dir": "PROMETHEUS_MULTIPROC_DIR"}

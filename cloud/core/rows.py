@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.core.reach import Reach
 from wire.batch import Batch, Flag, Seal
 from wire.ids import UnixMs
 from wire.limits import FUTURE_MS_MAX
@@ -23,11 +24,12 @@ class Fault(StrEnum):
     FOREIGN = "foreign"  # another hub speaks for the sensor
     CROWDED = "crowded"  # nobody speaks for it, and its hub speaks for as many as one may
     FUTURE = "future"  # more than a day ahead of the store
-    EXPIRED = "expired"  # older than the store keeps, or than the batch's own floor
+    EXPIRED = "expired"  # older than the store takes, or history spread over too many months
 
 
 FAULTS: Final = tuple(Fault)
 FINE: Final = -1
+MONTHS_PER_FLUSH_MAX: Final = 120  # of history, and of each kind: ten years of daily values fit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,21 +101,25 @@ def gather(batches: Sequence[Batch]) -> Rows:
 
 
 def screen(
-    rows: Rows, seals: Sequence[Seal], strange: NDArray[np.int8], now_ms: UnixMs, retention_ms: int
+    rows: Rows, seals: Sequence[Seal], strange: NDArray[np.int8], now_ms: UnixMs, reach: Reach
 ) -> NDArray[np.int8]:
     """Return each row's fault.
+
+    Of history older than the retention, the ``MONTHS_PER_FLUSH_MAX`` months with the most rows are
+    taken: who spreads rows thinly over the ages loses to who fills a month.
 
     Args:
         rows: From ``gather``.
         seals: What ``rows.batch`` points into.
         strange: int8, shape ``(n,)``: FOREIGN or CROWDED as an index into ``FAULTS``, or ``FINE``.
         now_ms: The store's time.
-        retention_ms: How far back rows are taken, but for batches with a floor of their own.
+        reach: How far back rows are taken.
 
     Returns:
         int8, shape ``(n,)``: an index into ``FAULTS``, or ``FINE``.
     """
-    floors = np.array([_floor(seal, now_ms - retention_ms) for seal in seals], np.int64)
+    retained_from_ms = now_ms - reach.retention_ms
+    floors = np.array([_floor(seal, retained_from_ms, reach) for seal in seals], np.int64)
     faults = np.full(len(rows), FINE, np.int8)
     faults[rows.observed_at_ms < floors[rows.batch]] = FAULTS.index(Fault.EXPIRED)
     faults[rows.observed_at_ms > now_ms + FUTURE_MS_MAX] = FAULTS.index(Fault.FUTURE)
@@ -121,11 +127,26 @@ def screen(
     metrics = list(rows.metrics)
     outside = (rows.values < LOW[metrics, None]) | (rows.values > HIGH[metrics, None])
     faults[outside.any(axis=0)] = FAULTS.index(Fault.IMPOSSIBLE)
+    history = np.flatnonzero((faults == FINE) & (rows.observed_at_ms < retained_from_ms))
+    if len(history):
+        spread = _spread(rows.observed_at_ms[history])
+        faults[history[spread]] = FAULTS.index(Fault.EXPIRED)
     return faults
 
 
-def _floor(seal: Seal, retained_from_ms: int) -> int:
-    return seal.floor_ms if Flag.BACKFILL in seal.flags else retained_from_ms
+def _floor(seal: Seal, retained_from_ms: int, reach: Reach) -> int:
+    backfill = Flag.BACKFILL in seal.flags
+    return max(seal.floor_ms, reach.backfill_from_ms) if backfill else retained_from_ms
+
+
+def _spread(observed_at_ms: NDArray[np.int64]) -> Bools:
+    """Return which rows lie outside the months that may be taken at once."""
+    month = observed_at_ms.astype("M8[ms]").astype("M8[M]").astype(np.int64)
+    found, place, count = np.unique(month, return_inverse=True, return_counts=True)
+    fullest = np.lexsort((-found, -count))[:MONTHS_PER_FLUSH_MAX]
+    beyond = np.ones(len(found), np.bool_)
+    beyond[fullest] = False
+    return beyond[place]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

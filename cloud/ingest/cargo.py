@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloud.core.arrivals import Parcel
+from cloud.core.reach import Reach
 from cloud.core.rows import FAULTS, FINE, Rows, Unique, gather, screen, unique
 from cloud.ingest.census import Census
 from wire.batch import Batch, Kind
@@ -28,7 +29,7 @@ class Cargo:
 
 
 async def pack(
-    parcels: Sequence[Parcel], kind: Kind, census: Census, now_ms: UnixMs, retention_ms: int
+    parcels: Sequence[Parcel], kind: Kind, census: Census, now_ms: UnixMs, reach: Reach
 ) -> Cargo | None:
     """Return the rows of the parcels of one kind, None if there are none.
 
@@ -37,7 +38,7 @@ async def pack(
         kind: ROUTINE or EVIDENCE.
         census: Knows who speaks for a sensor.
         now_ms: The store's time.
-        retention_ms: How far back rows are taken.
+        reach: How far back rows are taken.
 
     Raises:
         InfrastructureError: The census cannot say.
@@ -48,7 +49,7 @@ async def pack(
     rows = gather(batches)
     seals = [batch.seal for batch in batches]
     strange = await census.strange(rows, seals)
-    faults = screen(rows, seals, strange, now_ms, retention_ms)
+    faults = screen(rows, seals, strange, now_ms, reach)
     fine = faults == FINE
     return Cargo(
         [seal.key for seal in seals],

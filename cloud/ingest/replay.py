@@ -6,7 +6,8 @@ from typing import Final, Protocol
 from cloud.core.arrivals import Arrivals, sort_out
 from cloud.core.dead_letters import Decision, Fate, Letter, State, fault_of
 from cloud.core.outcome import Outcome
-from cloud.ingest.service import RETENTION_MS, Flush, Ingest
+from cloud.core.reach import Reach
+from cloud.ingest.service import REACH, Flush, Ingest
 from cloud.ingest.sift import FAULTS
 from cloud.ports import Store, Transaction
 from wire.clock import Clock
@@ -55,12 +56,10 @@ class LetterStore(Store, Protocol):
 class Letters:
     """Decides dead letters. Each decision is one transaction, so a crash leaves all or nothing."""
 
-    def __init__(
-        self, store: LetterStore, clock: Clock, *, retention_ms: int = RETENTION_MS
-    ) -> None:
+    def __init__(self, store: LetterStore, clock: Clock, *, reach: Reach = REACH) -> None:
         """Take the neighbours; own none of them."""
         self._store = store
-        self._ingest = Ingest(store, clock, retention_ms=retention_ms)
+        self._ingest = Ingest(store, clock, reach=reach)
 
     async def replay(self, letter_id: int, by: str) -> Decision:
         """Judge a letter again, alone, as if it arrived now. Idempotent: stored once at most.

@@ -16,6 +16,7 @@ from cloud.core.ledger import (
     shed_since,
 )
 from cloud.core.outcome import Outcome, counted
+from cloud.core.reach import Reach
 from cloud.core.rows import months
 from cloud.ingest.cargo import Cargo, pack
 from cloud.ingest.census import Census
@@ -26,7 +27,7 @@ from wire.clock import Clock
 from wire.errors import InfrastructureError
 from wire.ids import HubId, Region, UnixMs
 
-RETENTION_MS: Final = 400 * 86_400_000
+REACH: Final = Reach()
 ATTEMPTS: Final = 8
 _DAY_MS: Final = 86_400_000
 
@@ -51,11 +52,11 @@ class Flush:
 class Ingest:
     """The one path from deliveries to the store. Waits for nothing but its neighbours."""
 
-    def __init__(self, store: Store, clock: Clock, *, retention_ms: int = RETENTION_MS) -> None:
+    def __init__(self, store: Store, clock: Clock, *, reach: Reach = REACH) -> None:
         """Take the neighbours; own none of them."""
         self._store = store
         self._clock = clock
-        self._retention_ms = retention_ms
+        self._reach = reach
         self._census = Census(store, clock)
         self._loader = Loader(clock)
 
@@ -131,7 +132,7 @@ class Ingest:
     async def _flush_of(self, arrivals: Arrivals, parcels: Sequence[Parcel]) -> Flush:
         now_ms = self._clock.now_ms()
         routine, evidence = [
-            await pack(parcels, kind, self._census, now_ms, self._retention_ms)
+            await pack(parcels, kind, self._census, now_ms, self._reach)
             for kind in (Kind.ROUTINE, Kind.EVIDENCE)
         ]
         needed = {now_ms, UnixMs(now_ms + _DAY_MS)}  # the log's own month, and the one to come

@@ -82,7 +82,7 @@ async def _letters(settings: Settings) -> AsyncIterator[Letters]:
     async with connect(settings.database_url) as connection:
         store_id = await Schema(connection).store_id()
     async with pool(settings.database_url, connections_max=2, name=_NAME) as opened:
-        yield Letters(PostgresLetters(opened, store_id), SystemClock())
+        yield Letters(PostgresLetters(opened, store_id), SystemClock(), reach=settings.reach)
 
 
 def _as_object(decision: Decision) -> dict[str, Any]:

@@ -32,7 +32,7 @@ async def run_ingest(settings: StageSettings) -> None:
     async with connect(settings.database_url) as connection:
         store_id = await Schema(connection).store_id()
     async with pool(settings.database_url, name=f"headgate-{name}") as opened:
-        ingest = Ingest(PostgresStore(opened, store_id), clock)
+        ingest = Ingest(PostgresStore(opened, store_id), clock, reach=settings.reach)
 
         async def serve() -> None:
             async with connected() as broker:

@@ -17,7 +17,7 @@ from cloud.core.ledger import Entry
 from cloud.core.outcome import Outcome
 from cloud.core.receipts import answers
 from cloud.ingest.replay import Letters
-from cloud.ingest.service import RETENTION_MS, Ingest
+from cloud.ingest.service import REACH, Ingest
 from cloud.ports import DEAD_LETTERS_PER_HUB_MAX
 from tests.support.builders import EPOCH, HUB, NOON, NORTH, a_batch, a_key, a_seal, a_tombstone
 from tests.support.cloud import STORE, Lent, StoppedClock, Tables, a_delivery
@@ -218,7 +218,7 @@ async def test_a_letter_nobody_has_is_unknown(world: World) -> None:
 async def test_rows_are_judged_one_by_one_as_if_they_came_now(world: World) -> None:
     await world.flush(a_delivery(a_batch(0, sensors=[1, 2], ph=[7.0, 7.0])))
     await world.flush(a_delivery(a_batch(seal=a_seal(hub="hub-2"), sensors=[50])))
-    times = np.array([NOON, NOON, NOON, NOON - RETENTION_MS - 1, NOON])
+    times = np.array([NOON, NOON, NOON, NOON - REACH.retention_ms - 1, NOON])
     await world.refuse(a_batch(1, sensors=[1, 2, 3, 4, 50], ph=[7.0, 7.5, 7, 7, 7], times=times))
     decision = await world.replay()
     assert decision == Decision(

@@ -15,7 +15,7 @@ from cloud.core.arrivals import Life, sort_out
 from cloud.core.ledger import EPOCHS_PER_HUB_HOUR_MAX, Entry
 from cloud.core.outcome import Outcome
 from cloud.core.receipts import answers
-from cloud.ingest.service import RETENTION_MS, Ingest
+from cloud.ingest.service import REACH, Ingest
 from cloud.ports import Store
 from tests.support.builders import EPOCH, HUB, NOON, NORTH, a_batch, a_key, a_seal, a_tombstone
 from tests.support.cloud import STORE, Lent, MemoryStore, StoppedClock, Tables, a_delivery
@@ -202,7 +202,7 @@ async def test_rows_are_refused_one_by_one_with_a_reason(world: World) -> None:
     sensors = [1, 2, 3, 4, 5, 6, 50]
     times = np.array([NOON] * 7)
     times[1:3] += [FUTURE_MS_MAX, FUTURE_MS_MAX + 1]
-    times[3:5] -= [RETENTION_MS, RETENTION_MS + 1]
+    times[3:5] -= [REACH.retention_ms, REACH.retention_ms + 1]
     batch = a_batch(sensors=sensors, times=times, ph=[7, 7, 7, 7, 7, 14.5, 7])
     done, receipts = await world.flush(a_delivery(batch))
     tables = await world.tables()
@@ -214,12 +214,24 @@ async def test_rows_are_refused_one_by_one_with_a_reason(world: World) -> None:
 
 
 async def test_a_backfill_carries_its_own_floor(world: World) -> None:
-    floor = NOON - 9 * RETENTION_MS
+    floor = NOON - 9 * REACH.retention_ms
     seal = a_seal(flags=Flag.BACKFILL, floor_ms=floor)
     await world.flush(a_delivery(a_batch(seal=seal, times=[floor - 1, floor])))
     tables = await world.tables()
     assert list(tables.readings) == [(1000, floor)]
     assert list(tables.refused.values()) == ["expired"]
+
+
+async def test_no_hubs_word_makes_the_store_keep_the_ages(world: World) -> None:
+    month = 31 * 86_400_000
+    floor = REACH.backfill_from_ms
+    times = np.append(np.arange(floor % month, floor, month), [floor, NOON])
+    seal = a_seal(flags=Flag.BACKFILL, floor_ms=0)
+    done, receipts = await world.flush(a_delivery(a_batch(seal=seal, times=times)))
+    tables = await world.tables()
+    assert sorted(at for _, at in tables.readings) == [floor, NOON]
+    assert done.refused_rows == {"expired": len(times) - 2}
+    assert receipts[EPOCH].refused == (), "its rows are refused, the batch is settled"
 
 
 async def test_another_hubs_name_is_kept_for_people_and_settles_nothing(world: World) -> None:
