@@ -40,12 +40,22 @@ async def measure(seconds: int, batches: int) -> Report:
     assert isinstance(latency, dict)
     return Report(
         "alert",
-        [
-            Figure("p99, ms, ingest open-loop at 90 % of its limit", 300, latency["p99"], "<="),
-            Figure("alerts timed", 200, latency["n"], ">="),
-        ],
+        figures(latency),
         {"limit_rows_per_s": round(limit), "loaded": loaded, "calm": calm},
     )
+
+
+def figures(latency: dict[str, float | int | None]) -> list[Figure]:
+    """Return targets and measured; no alert timed is a target missed, not an excuse.
+
+    Args:
+        latency: As ``headgate.demo.watch.summary`` returns it.
+    """
+    p99_ms, n = latency["p99"], latency["n"]
+    return [
+        Figure("p99, ms, ingest open-loop at 90 % of its limit", 300, p99_ms, "<="),
+        Figure("alerts timed", 200, n, ">="),
+    ]
 
 
 async def _limit(batches: int) -> float:

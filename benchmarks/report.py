@@ -15,21 +15,33 @@ class Figure:
     Attributes:
         name: What it is, with its unit.
         target: The bound.
-        measured: What came out.
+        measured: What came out; None if nothing could be measured, which misses every target.
         sense: Whether the measured value must be at least or at most the target.
     """
 
     name: str
     target: float
-    measured: float
+    measured: float | None
     sense: Literal[">=", "<="]
 
     @property
     def reached(self) -> bool:
         """Whether the target is met."""
+        if self.measured is None:
+            return False
         if self.sense == ">=":
             return self.measured >= self.target
         return self.measured <= self.target
+
+    @property
+    def rounded(self) -> float | None:
+        """What came out, to four decimals."""
+        return None if self.measured is None else round(self.measured, 4)
+
+    @property
+    def said(self) -> str:
+        """What came out, for people."""
+        return "nothing" if self.measured is None else f"{self.measured:.4g}"
 
 
 @dataclass(slots=True)
@@ -46,11 +58,11 @@ class Report:
             for figure in self.figures:
                 mark = "ok  " if figure.reached else "MISS"
                 bound = f"{figure.sense} {figure.target:g}"
-                print(f"{mark} {figure.name:54} target {bound:10} measured {figure.measured:.4g}")
+                print(f"{mark} {figure.name:54} target {bound:10} measured {figure.said}")
         line = {
             "bench": self.bench,
             "target": {figure.name: figure.target for figure in self.figures},
-            "measured": {figure.name: round(figure.measured, 4) for figure in self.figures},
+            "measured": {figure.name: figure.rounded for figure in self.figures},
             "reached": all(figure.reached for figure in self.figures),
             "raw": self.raw,
         }

@@ -82,8 +82,10 @@ def decode_status(body: bytes) -> StatusMessage:
     """Return the status in ``body``.
 
     Raises:
-        MalformedMessageError: It is none.
+        MalformedMessageError: It is none, or longer than 64 KiB.
     """
+    if len(body) > SENSOR_MESSAGE_BYTES_MAX:
+        raise MalformedMessageError("no status")
     try:
         fields = json.loads(body)
         through, throttled = fields["committed_through_ms"], fields["throttled"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.support.builders import NOON
 from wire.errors import MalformedMessageError
 from wire.ids import SensorId, UnixMs
+from wire.limits import SENSOR_MESSAGE_BYTES_MAX
 from wire.metric import BY_NAME, HIGH, LOW, SPECS, Metric
 from wire.reading import (
     NO_TIME,
@@ -153,3 +154,11 @@ def test_what_is_unknown_is_ignored_and_counted_and_costs_no_neighbour(
         np.testing.assert_array_equal(
             message.values, parse_sensor_message(spell(plain), SENSOR).values
         )
+
+
+def test_a_status_longer_than_a_message_may_be_is_not_even_looked_at() -> None:
+    status = encode_status(StatusMessage(UnixMs(1)))
+    longest = status.ljust(SENSOR_MESSAGE_BYTES_MAX)
+    assert decode_status(longest) == StatusMessage(UnixMs(1))
+    with pytest.raises(MalformedMessageError):
+        decode_status(longest + b" ")
