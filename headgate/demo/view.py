@@ -11,7 +11,6 @@ from headgate.demo.watch import MISSING_AFTER_S, Watch
 
 _RIVER_LINES: Final = 4
 _FOOTER_LINES: Final = 2
-_HOPS: Final = {"received": "in the cloud", "found": "found", "alerted": "alert"}
 
 
 def view(watch: Watch, api_url: str, *, elapsed_s: float) -> Layout:
@@ -67,11 +66,9 @@ def _alerts(watch: Watch) -> Panel:
 
 
 def _hops(alert: dict[str, Any]) -> str:
-    """Return when the completing reading was where, counted from its observation."""
-    at = alert["explanation"]["hops_ms"]
-    return " → ".join(
-        f"{name} +{at[hop] - at['observed']:.0f} ms" for hop, name in _HOPS.items() if at.get(hop)
-    )
+    """Return what each hop took from publishing to here, as far as it is known."""
+    hops = " → ".join(f"{hop} {spent:.0f} ms" for hop, spent in alert["spent_ms"].items())
+    return f"{hops} = {alert['latency_ms']:.0f} ms" if "latency_ms" in alert else hops
 
 
 def _footer(api_url: str) -> Text:

@@ -22,7 +22,8 @@ class Watch:
         sent: Distinct readings the sensors made.
         committed: Of those, on a hub's disk and told so to their sensor.
         stored: Readings in PostgreSQL.
-        alerts: The latest alerts, newest first, each with ``latency_ms`` if it could be timed.
+        alerts: The latest alerts, newest first, each with its ``spent_ms`` by hop, and once
+            its publishing is known also that of the hub, and ``latency_ms``, their sum.
         latencies_ms: From publishing the reading that completed the rule to the alert in hand.
         hops_ms: The same, hop by hop: ``hub`` until the cloud received it, ``detect`` until it was
             found, ``alert`` until it was stored, ``client`` until it was in hand.
@@ -39,7 +40,7 @@ class Watch:
     _due: int = 0
     _sent_by: deque[tuple[float, int]] = field(default_factory=deque)
     _published_ms: dict[tuple[int, int], int] = field(default_factory=dict)
-    _waiting: dict[tuple[int, int], list[float]] = field(default_factory=dict)
+    _waiting: dict[tuple[int, int], list[dict[str, Any]]] = field(default_factory=dict)
 
     def fleet_said(self, line: dict[str, Any]) -> None:
         """Note a progress line of the fleet."""
@@ -47,8 +48,8 @@ class Watch:
             key = (int(line["affected"]["sensor_id"]), int(line["observed_at_ms"]))
             if len(self._published_ms) < _AFFECTED_MAX:
                 self._published_ms[key] = int(line["published_at_ms"])
-            if key in self._waiting:
-                self._time(key, self._waiting.pop(key))
+            for alert in self._waiting.pop(key, ()):
+                self._time(alert, int(line["published_at_ms"]))
             return
         progress = line.get("done") or line["progress"]
         self.sent = int(progress.get("sent", self.sent))
@@ -63,10 +64,12 @@ class Watch:
         key = (int(alert["sensor_id"]), _ms(alert["timestamp"]))
         was_at = alert["explanation"]["hops_ms"]
         moments_ms = [was_at["received"], was_at["found"], was_at["alerted"], at_ms]
+        spent_ms = [later - earlier for earlier, later in pairwise(moments_ms)]
+        alert["spent_ms"] = dict(zip(HOPS[1:], spent_ms, strict=True))
         if key in self._published_ms:
-            self._time(key, moments_ms)
+            self._time(alert, self._published_ms[key])
         else:
-            self._waiting[key] = moments_ms  # the fleet's line is still in the pipe
+            self._waiting.setdefault(key, []).append(alert)  # the fleet's line is in the pipe
 
     def look(self, at_s: float) -> None:
         """Note how much has been sent by now, on a steady clock; a few times a second."""
@@ -83,11 +86,13 @@ class Watch:
         """Return how many alerts were timed, and how long they took in milliseconds."""
         return summary(self.latencies_ms)
 
-    def _time(self, key: tuple[int, int], moments_ms: list[float]) -> None:
-        published_ms = self._published_ms[key]
-        self.latencies_ms.append(moments_ms[-1] - published_ms)
-        for hop, (since_ms, at_ms) in zip(HOPS, pairwise([published_ms, *moments_ms]), strict=True):
-            self.hops_ms[hop].append(at_ms - since_ms)
+    def _time(self, alert: dict[str, Any], published_ms: int) -> None:
+        received_ms = alert["explanation"]["hops_ms"]["received"]
+        alert["spent_ms"] = {HOPS[0]: received_ms - published_ms} | alert["spent_ms"]
+        alert["latency_ms"] = sum(alert["spent_ms"].values())
+        self.latencies_ms.append(alert["latency_ms"])
+        for hop, spent_ms in alert["spent_ms"].items():
+            self.hops_ms[hop].append(spent_ms)
 
 
 def summary(latencies_ms: Iterable[float]) -> dict[str, float | int | None]:

@@ -32,7 +32,7 @@ def a_watch(*, sent: int = 0, stored: int = 0, alerts: int = 0) -> Watch:
     watch.fleet_said({"progress": {"sent": sent}})
     watch.stored = stored
     for number in range(alerts):
-        watch.alert_came(an_alert(number), 0.0)
+        watch.alert_came(an_alert(number), 100.0)
     return watch
 
 
@@ -52,7 +52,8 @@ def test_it_fits_the_terminal_and_says_where_the_api_is(columns: int, lines: int
     newest = next(n for n, line in enumerate(shown) if f"sensor {1000 + ALERTS_SHOWN + 4}" in line)
     told = " ".join(line.strip("│ ") for line in shown[newest : newest + 5])
     assert "is above 1 NTU" in told
-    assert "in the cloud +44 ms → found +51 ms → alert +97 ms" in told
+    assert "detect 7 ms → alert 46 ms → client 3 ms" in told
+    assert "hub" not in told
 
 
 def test_what_is_not_stored_is_on_the_way_first_and_missing_later() -> None:
@@ -77,12 +78,27 @@ def test_an_alert_told_twice_is_one_and_a_resolved_one_none() -> None:
 
 
 @pytest.mark.parametrize("alert_first", [True, False])
-def test_latency_runs_from_publishing_whichever_word_comes_first(alert_first: bool) -> None:
+def test_each_alert_shows_its_four_hops_from_publishing_to_here(alert_first: bool) -> None:
     watch = Watch()
+    published = {"observed_at_ms": 1_767_225_601_000, "published_at_ms": -2}
     if alert_first:
-        watch.alert_came(an_alert(1), 5_080.0)
-    published = {"observed_at_ms": 1_767_225_601_000, "published_at_ms": 5_000}
+        watch.alert_came(an_alert(1), 100.0)
     watch.fleet_said({"affected": {"sensor_id": 1001}, **published})
     if not alert_first:
-        watch.alert_came(an_alert(1), 5_080.0)
-    assert watch.latency() == {"n": 1, "p50": 80.0, "p99": 80.0}
+        watch.alert_came(an_alert(1), 100.0)
+    assert watch.latency() == {"n": 1, "p50": 102.0, "p99": 102.0}
+    assert watch.alerts[0]["latency_ms"] == 102
+    assert watch.hops_ms == {"hub": [46], "detect": [7], "alert": [46], "client": [3]}
+    told = " ".join(line.strip("│ ") for line in drawn(watch, 120, 24))
+    assert "hub 46 ms → detect 7 ms → alert 46 ms → client 3 ms = 102 ms" in told
+
+
+def test_two_alerts_of_one_reading_are_both_timed() -> None:
+    watch = Watch()
+    for number in (1, 1):
+        alert = an_alert(number) | {"alert_id": str(len(watch.alerts_seen))}
+        watch.alert_came(alert, 100.0)
+    published = {"observed_at_ms": 1_767_225_601_000, "published_at_ms": 0}
+    watch.fleet_said({"affected": {"sensor_id": 1001}, **published})
+    assert [alert["latency_ms"] for alert in watch.alerts] == [100, 100]
+    assert watch.latency()["n"] == 2
