@@ -22,8 +22,8 @@ class Watch:
         sent: Distinct readings the sensors made.
         committed: Of those, on a hub's disk and told so to their sensor.
         stored: Readings in PostgreSQL.
-        alerts: The latest alerts, newest first, each with its ``spent_ms`` by hop, and once
-            its publishing is known also that of the hub, and ``latency_ms``, their sum.
+        alerts: The latest alerts, newest first, each with ``came_ms``, its ``spent_ms`` by
+            hop as far as known and, once its publishing is known, its ``latency_ms``.
         latencies_ms: From publishing the reading that completed the rule to the alert in hand.
         hops_ms: The same, hop by hop: ``hub`` until the cloud received it, ``detect`` until it was
             found, ``alert`` until it was stored, ``client`` until it was in hand.
@@ -62,10 +62,8 @@ class Watch:
         self.alerts_seen.add(alert["alert_id"])
         self.alerts.appendleft(alert)
         key = (int(alert["sensor_id"]), _ms(alert["timestamp"]))
-        was_at = alert["explanation"]["hops_ms"]
-        moments_ms = [was_at["received"], was_at["found"], was_at["alerted"], at_ms]
-        spent_ms = [later - earlier for earlier, later in pairwise(moments_ms)]
-        alert["spent_ms"] = dict(zip(HOPS[1:], spent_ms, strict=True))
+        alert["came_ms"] = at_ms
+        alert["spent_ms"] = _spent_ms(alert, None)
         if key in self._published_ms:
             self._time(alert, self._published_ms[key])
         else:
@@ -87,12 +85,23 @@ class Watch:
         return summary(self.latencies_ms)
 
     def _time(self, alert: dict[str, Any], published_ms: int) -> None:
-        received_ms = alert["explanation"]["hops_ms"]["received"]
-        alert["spent_ms"] = {HOPS[0]: received_ms - published_ms} | alert["spent_ms"]
-        alert["latency_ms"] = sum(alert["spent_ms"].values())
+        alert["spent_ms"] = _spent_ms(alert, published_ms)
+        alert["latency_ms"] = alert["came_ms"] - published_ms
         self.latencies_ms.append(alert["latency_ms"])
         for hop, spent_ms in alert["spent_ms"].items():
             self.hops_ms[hop].append(spent_ms)
+
+
+def _spent_ms(alert: dict[str, Any], published_ms: int | None) -> dict[str, float]:
+    """Return what each hop took, as far as both its ends are known."""
+    was_at = alert["explanation"]["hops_ms"]
+    moments_ms = (published_ms, was_at["received"], was_at["found"], was_at["alerted"])
+    spans_ms = zip(HOPS, pairwise((*moments_ms, alert["came_ms"])), strict=True)
+    return {
+        hop: at_ms - since_ms
+        for hop, (since_ms, at_ms) in spans_ms
+        if since_ms is not None and at_ms is not None
+    }
 
 
 def summary(latencies_ms: Iterable[float]) -> dict[str, float | int | None]:

@@ -102,3 +102,15 @@ def test_two_alerts_of_one_reading_are_both_timed() -> None:
     watch.fleet_said({"affected": {"sensor_id": 1001}, **published})
     assert [alert["latency_ms"] for alert in watch.alerts] == [100, 100]
     assert watch.latency()["n"] == 2
+
+
+def test_an_alert_whose_receipt_in_the_cloud_nobody_knows_is_timed_without_those_hops() -> None:
+    watch, alert = Watch(), an_alert(1)
+    alert["explanation"]["hops_ms"]["received"] = None
+    watch.alert_came(alert, 100.0)
+    published = {"observed_at_ms": 1_767_225_601_000, "published_at_ms": 0}
+    watch.fleet_said({"affected": {"sensor_id": 1001}, **published})
+    assert watch.latency()["n"] == 1
+    assert watch.alerts[0]["latency_ms"] == 100
+    assert watch.hops_ms == {"hub": [], "detect": [], "alert": [46], "client": [3]}
+    assert "alert 46 ms → client 3 ms = 100 ms" in " ".join(drawn(watch, 120, 24))
