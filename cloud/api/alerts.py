@@ -2,10 +2,10 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import structlog
-from fastapi import APIRouter, HTTPException, Request, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, HTTPException, Query, Request, WebSocket, WebSocketDisconnect
 from starlette.responses import Response
 
 from cloud.api.limits import SEND_TIMEOUT_S
@@ -18,6 +18,10 @@ from cloud.read.feed import ALERT_ID_MAX, Client, Feed, TooManyClientsError
 from cloud.read.ports import AlertReader
 from cloud.read.text import dump
 from wire.errors import InfrastructureError
+
+State = Annotated[
+    Literal["active", "all"], Query(examples=["all"], description="active: not yet resolved")
+]
 
 _TRY_AGAIN_LATER: Final = 1013
 _LIST: Final[dict[int | str, dict[str, Any]]] = {200: {"model": AlertList}, **documented(422, 503)}
@@ -33,7 +37,7 @@ def alert_routes(alerts: AlertReader, feed: Feed) -> APIRouter:
     async def page(
         request: Request,
         region: Region = None,
-        state: Literal["active", "all"] = "active",
+        state: State = "active",
         limit: RowLimit = DEFAULT_ROWS,
         before: Before = ALERT_ID_MAX,
     ) -> Response:

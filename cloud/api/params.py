@@ -57,8 +57,10 @@ To = Annotated[
         description="end, not included; default: now",
     ),
 ]
-ReadingLimit = Annotated[int, Query(ge=1, le=READINGS_PER_PAGE_MAX, description="page size")]
-RowLimit = Annotated[int, Query(ge=1, le=ROWS_PER_PAGE_MAX, description="page size")]
+ReadingLimit = Annotated[
+    int, Query(ge=1, le=READINGS_PER_PAGE_MAX, examples=[1_000], description="page size")
+]
+RowLimit = Annotated[int, Query(ge=1, le=ROWS_PER_PAGE_MAX, examples=[50], description="page size")]
 Region = Annotated[
     str | None,
     BeforeValidator(_slug),
@@ -70,11 +72,19 @@ Hub = Annotated[
     AfterValidator(lambda text: text if text is None else _named(text)),
     Query(examples=["hub-1"], description="one hub; default: all"),
 ]
-Before = Annotated[int, Query(ge=0, lt=2**63, description="cursor of the next page")]
-AfterSite = Annotated[int, Query(ge=0, lt=2**63, description="cursor of the next page")]
-AfterHub = Annotated[str, Query(max_length=64, description="cursor of the next page: hub")]
-AfterEpoch = Annotated[int, Query(ge=-1, lt=2**EPOCH_BITS, description="cursor: epoch")]
-AfterSequence = Annotated[int, Query(ge=-1, lt=SEQUENCE_MAX, description="cursor: sequence")]
+Before = Annotated[int, Query(ge=0, lt=2**63, examples=[17], description="cursor of the next page")]
+AfterSite = Annotated[
+    int, Query(ge=0, lt=2**63, examples=[4], description="cursor of the next page")
+]
+AfterHub = Annotated[
+    str, Query(max_length=64, examples=["hub-1"], description="cursor of the next page: hub")
+]
+AfterEpoch = Annotated[
+    int, Query(ge=-1, lt=2**EPOCH_BITS, examples=[2**62], description="cursor: epoch")
+]
+AfterSequence = Annotated[
+    int, Query(ge=-1, lt=SEQUENCE_MAX, examples=[12], description="cursor: sequence")
+]
 
 DEFAULT_READINGS: Final = READINGS_PER_PAGE
 DEFAULT_ROWS: Final = ROWS_PER_PAGE

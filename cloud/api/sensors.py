@@ -25,6 +25,14 @@ from cloud.read.ports import ReadingReader
 from wire.clock import Clock
 from wire.ids import SensorId
 
+IfNoneMatch = Annotated[
+    str | None, Header(examples=['"1738065600000"'], description="the ETag you have")
+]
+Format = Annotated[
+    Form | None,
+    Query(alias="format", examples=[Form.CSV], description="default: by Accept"),
+]
+
 _DAY: Final = timedelta(days=1)
 _CSV: Final = "timestamp,ph_level,...,quality,score,samples\n2025-01-28T12:00:00Z,7.1,...,,,10\n"
 _HISTORY: Final[dict[int | str, dict[str, Any]]] = {
@@ -44,9 +52,7 @@ def sensor_routes(store: ReadingReader, clock: Clock) -> APIRouter:
     cache = newest.Latest(store, clock)
 
     @router.get("/latest", operation_id="getLatest", responses=_LATEST)
-    async def latest(
-        sensor_id: SensorQuery, if_none_match: Annotated[str | None, Header()] = None
-    ) -> Response:
+    async def latest(sensor_id: SensorQuery, if_none_match: IfNoneMatch = None) -> Response:
         """Return the newest reading of a sensor, at most a second behind the store."""
         answer = await cache.of(SensorId(sensor_id))
         if answer is None:
@@ -64,9 +70,7 @@ def sensor_routes(store: ReadingReader, clock: Clock) -> APIRouter:
         start: From = None,
         end: To = None,
         limit: ReadingLimit = DEFAULT_READINGS,
-        form: Annotated[
-            Form | None, Query(alias="format", description="default: by Accept")
-        ] = None,
+        form: Format = None,
     ) -> Response:
         """Return a sensor's readings, oldest first; the next page is in the Link header."""
         until = end or instant_of(clock.now_ms())

@@ -58,7 +58,7 @@ def status_routes(overview: Overview, exposition: Callable[[], bytes]) -> APIRou
             return away("/readyz")
         return Response(b'{"status":"ready"}', media_type="application/json")
 
-    @router.get("/metrics", operation_id="getMetrics", responses=_METRICS)
+    @router.get("/metrics", operation_id="getMetrics", responses=_METRICS, response_class=Response)
     async def metrics() -> Response:
         """Return every process's metrics, and what the database adds while it answers."""
         body = exposition()

@@ -92,6 +92,50 @@ async def test_every_operation_is_named_and_described_with_its_failures(
                 assert list(response["content"]) == ["application/problem+json"], (path, status)
 
 
+MEDIA = {
+    "/api/sensors/{sensor_id}/readings": {"application/json", "text/csv"},
+    "/api/sites": {"application/geo+json"},
+    "/metrics": {"text/plain"},
+}
+
+
+async def test_every_answer_names_its_media_type_and_shows_an_example(
+    api: httpx2.AsyncClient,
+) -> None:
+    described = (await api.get("/openapi.json")).json()
+    schemas = described["components"]["schemas"]
+    for path, item in described["paths"].items():
+        content = item["get"]["responses"]["200"]["content"]
+        assert content.keys() == MEDIA.get(path, {"application/json"}), path
+        for media in content.values():
+            name = media.get("schema", {}).get("$ref", "").rpartition("/")[2]
+            assert "example" in media or "example" in schemas[name], path
+
+
+async def test_every_parameter_is_described_with_an_example_it_accepts(
+    api: httpx2.AsyncClient,
+) -> None:
+    described = (await api.get("/openapi.json")).json()
+    shown: dict[str, dict[str, Any]] = {}
+    for path, item in described["paths"].items():
+        for parameter in item["get"].get("parameters", ()):
+            where = f"{path} {parameter['name']}"
+            if where == "/api/dead-letters state":
+                continue  # its four words are listed as an enum
+            assert parameter.get("description"), where
+            assert parameter["schema"].get("examples"), where
+            shown.setdefault(path, {})[parameter["name"]] = parameter["schema"]["examples"][0]
+    for path, examples in shown.items():
+        query = {name: value for name, value in examples.items() if f"{{{name}}}" not in path}
+        answer = await api.get(path.format(**examples), params=query)
+        assert answer.status_code != 422, (path, answer.text)
+
+
+async def test_metrics_are_of_the_media_type_described(api: httpx2.AsyncClient) -> None:
+    answer = await api.get("/metrics")
+    assert answer.headers["content-type"].split(";")[0] in MEDIA["/metrics"]
+
+
 async def test_every_reference_leads_somewhere(api: httpx2.AsyncClient) -> None:
     described = (await api.get("/openapi.json")).json()
     known = {f"#/components/schemas/{name}" for name in described["components"]["schemas"]}
