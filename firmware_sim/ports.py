@@ -88,5 +88,5 @@ class Store(Protocol):
         ...
 
     async def alerts(self, first_sensor: int, last_sensor: int) -> list[Alert]:
-        """Return every alert about the water, open or resolved, of a range of sensors."""
+        """Return every alert, open or resolved, of a range of sensors."""
         ...

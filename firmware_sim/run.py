@@ -52,6 +52,7 @@ Sensing = FleetCommand | FloodCommand
 
 _FORGETFUL_CHANNEL: Final = 7_000
 _WARM_UP_MS: Final = 3_000
+_PROBED_MS: Final = 300_000  # that a probe is stuck shows only once it was long seen to move
 
 
 async def fleet(settings: Sensing) -> None:
@@ -240,13 +241,13 @@ def _agenda(settings: Sensing, crew: Crew, start_ms: int, end_ms: int) -> Agenda
     wet, broken = (keeping[::2], keeping[1::2]) if both else (keeping, keeping)
     numbers = itertools.count()
     plans: list[Iterator[Event]] = []
-    for every_s, causes, sensors in (
-        (settings.contaminate_every_s, contaminations(metrics), wet),
-        (settings.fault_every_s, faults(metrics), broken),
+    for every_s, warm_up_ms, causes, sensors in (
+        (settings.contaminate_every_s, _WARM_UP_MS, contaminations(metrics), wet),
+        (settings.fault_every_s, _PROBED_MS, faults(metrics), broken),
     ):
         if every_s > 0:
             lasts_ms = int(settings.contamination_s * 1_000)
-            calendar = Calendar(start_ms + _WARM_UP_MS, end_ms, int(every_s * 1_000), lasts_ms)
+            calendar = Calendar(start_ms + warm_up_ms, end_ms, int(every_s * 1_000), lasts_ms)
             plans.append(plan(calendar, causes, sensors, settings.seed, numbers))
     return Agenda(*plans)
 

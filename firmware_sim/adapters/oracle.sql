@@ -32,7 +32,7 @@ from sensors
 where hub_id in (select hub_id from sheds)
 order by sensor_id;
 
--- alerts: everything ever alerted about the water
-select alert_id, sensor_id, metric, timestamp, last_observed_at
+-- alerts: everything ever alerted, about the water and about probes
+select alert_id, sensor_id, metric, timestamp, last_observed_at, kind = 'contamination'
 from contamination_alerts
-where kind = 'contamination' and sensor_id between $1 and $2;
+where sensor_id between $1 and $2;

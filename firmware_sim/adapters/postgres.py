@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from firmware_sim.core.alerting import Alert
 from firmware_sim.core.comparison import Refused, Sheds, Stored
+from firmware_sim.core.events import Kind
 from wire.batch import Batch
 from wire.codec import decode
 from wire.errors import InfrastructureError, MalformedBatchError
@@ -106,8 +107,15 @@ class PostgresStore:
         with _translated():
             rows = await self._connection.fetch(_SQL["alerts"], first_sensor, last_sensor)
         return [
-            Alert(alert_id, sensor_id, metric, _unix_ms(opened), _unix_ms(last))
-            for alert_id, sensor_id, metric, opened, last in rows
+            Alert(
+                alert_id,
+                sensor_id,
+                metric,
+                _unix_ms(opened),
+                _unix_ms(last),
+                Kind.CONTAMINATION if water else Kind.FAULT,
+            )
+            for alert_id, sensor_id, metric, opened, last, water in rows
         ]
 
 

@@ -49,12 +49,14 @@ class Effect:
         metric: Which metric is touched.
         level: Contamination: where the metric's median goes. Fault: the offset, or the value.
         alerts: Whether a default drinking-water band must notice it.
+        lasts_ms_min: It lasts no shorter, whatever the calendar says.
     """
 
     kind: Kind
     metric: Metric
     level: float
     alerts: bool
+    lasts_ms_min: int = 0
 
 
 # Every level that must alert lies far outside the band named, so that no noise brings it back.
@@ -68,7 +70,9 @@ EFFECTS: Final[dict[Cause, Effect]] = {
     Cause.SALT: Effect(Kind.CONTAMINATION, Metric.CONDUCTIVITY, 3_600.0, True),  # <= 2500
     Cause.OXYGEN_LOSS: Effect(Kind.CONTAMINATION, Metric.DISSOLVED_OXYGEN, 2.0, True),  # >= 4
     Cause.NITRATE: Effect(Kind.CONTAMINATION, Metric.NITRATE, 24.0, True),  # <= 10 as N
-    Cause.STUCK: Effect(Kind.FAULT, Metric.PH, 0.0, False),
+    # A probe is known to be stuck only after 60 equal readings, of a second each, and more of one
+    # that does not always tremble.
+    Cause.STUCK: Effect(Kind.FAULT, Metric.PH, 0.0, False, lasts_ms_min=180_000),
     # Faults stay inside every band but for single readings: who raises contamination on them has
     # mistaken a probe for the water.
     Cause.DRIFT: Effect(Kind.FAULT, Metric.PH, -0.3, False),
@@ -124,7 +128,7 @@ class Calendar:
         start_ms: Of the first event.
         end_ms: By which every event must have ended.
         every_ms: Between the starts of two events, each at another sensor.
-        lasts_ms: How long each lasts.
+        lasts_ms: How long each lasts, but for causes that must last longer to be found.
     """
 
     start_ms: int
@@ -161,7 +165,8 @@ def plan(
 ) -> Iterator[Event]:
     """Yield events in order of time, taking sensors in turn and, round by round, causes.
 
-    No sensor suffers two at once: an event whose sensor is still busy is left out. The same cause
+    No sensor suffers two at once: an event whose sensor is still busy is left out, and so is one
+    that would not end in time. The same cause
     comes back to a sensor only after all others have.
 
     Args:
@@ -177,12 +182,12 @@ def plan(
     for turn, start_ms in enumerate(starts if sensor_ids else ()):
         lap, place = divmod(turn, len(sensor_ids))
         sensor_id = sensor_ids[order[place]]
-        if busy_until[sensor_id] > start_ms:
+        cause = causes[(place + lap) % len(causes)]
+        end_ms = start_ms + max(calendar.lasts_ms, EFFECTS[cause].lasts_ms_min)
+        if busy_until[sensor_id] > start_ms or end_ms > calendar.end_ms:
             continue
-        end_ms = start_ms + calendar.lasts_ms
         # Half again as long to recover, so that the next event is another event.
         busy_until[sensor_id] = end_ms + calendar.lasts_ms // 2
-        cause = causes[(place + lap) % len(causes)]
         yield Event(next(numbers), sensor_id, cause, start_ms, end_ms)
 
 

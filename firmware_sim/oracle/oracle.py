@@ -91,7 +91,7 @@ async def judge(
     known = sorted(summary.readings_of)
     alerts = await store.alerts(known[0], known[-1]) if known else []
     expected = [_expected(event, summary.readings_in) for event in summary.events]
-    judged = compare_alerts([event for event in expected if event], alerts, window_ms)
+    judged = compare_alerts(expected, alerts, window_ms)
     return Judgement(verdict, judged, summary.notes)
 
 
@@ -148,9 +148,7 @@ def _made(ledger: Path, first_sensor: int, last_sensor: int) -> Made:
     )
 
 
-def _expected(event: dict[str, Any], readings_in: dict[int, int]) -> Expected | None:
-    if event["kind"] != Kind.CONTAMINATION:
-        return None
+def _expected(event: dict[str, Any], readings_in: dict[int, int]) -> Expected:
     return Expected(
         event["sensor_id"],
         event["metric"],
@@ -158,4 +156,5 @@ def _expected(event: dict[str, Any], readings_in: dict[int, int]) -> Expected | 
         event["end_ms"],
         event["alerts"],
         readings_in.get(event["number"], 0),
+        Kind(event["kind"]),
     )

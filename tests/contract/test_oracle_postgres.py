@@ -148,6 +148,12 @@ async def test_windows_are_compared_by_their_samples(database_url: str, tmp_path
     window = made.observed_at_ms // 10_000
     _, head = np.unique(np.stack([made.sensor_ids, window]), axis=1, return_index=True)
     connection = await asyncpg.connect(database_url)
+    for each in np.unique(window):
+        of_it = window == each
+        for sensor_id in np.unique(made.sensor_ids):
+            same = of_it & (made.sensor_ids == sensor_id)
+            for metric in (Metric.PH, Metric.TURBIDITY):
+                made.values[same, metric] = np.nanmean(made.values[same, metric])
     await store(connection, made.where(np.sort(head)))
     await connection.execute(
         "update sensor_readings set samples = case"
@@ -159,6 +165,11 @@ async def test_windows_are_compared_by_their_samples(database_url: str, tmp_path
     async with connected(database_url) as database:
         clean = (await judge(path, database, window_ms=10_000)).readings
     assert (clean.readings_stored, clean.missing, clean.extra) == (SENSORS * SECONDS, 0, 0)
+    assert clean.conflicting == 0
+    await connection.execute("update sensor_readings set ph_level = 3 where sensor_id = 1003")
+    async with connected(database_url) as database:
+        sour = (await judge(path, database, window_ms=10_000)).readings
+    assert (sour.missing, sour.extra, sour.conflicting) == (0, 0, len(np.unique(window)))
     await connection.execute("update sensor_readings set samples = samples - 2 where samples = 10")
     await connection.close()
     async with connected(database_url) as database:

@@ -14,6 +14,7 @@ from firmware_sim.core.comparison import (
     Verdict,
     compare_rows,
 )
+from firmware_sim.core.events import Kind
 from firmware_sim.core.windows import compare_windows
 from wire.metric import METRICS, RESOLUTION, Metric
 
@@ -201,6 +202,25 @@ def test_a_contamination_too_short_for_the_rule_is_neither_expected_nor_surprisi
     assert compare_alerts([short], []).alerts_expected == 0
     assert compare_alerts([short], [ALERT]).alerts_extra == 0
     assert compare_alerts([replace(SLUG, readings=3)], []).alerts_missing == 1
+
+
+BROKEN = Expected(1, "ph_level", 10_000, 20_000, alerts=False, readings=10, kind=Kind.FAULT)
+FAULTY = replace(ALERT, kind=Kind.FAULT)
+
+
+def test_an_alert_about_a_probe_is_explained_by_a_fault_of_it_and_by_nothing_else() -> None:
+    assert compare_alerts([BROKEN], [FAULTY]).alerts_extra == 0
+    assert compare_alerts([BROKEN], [replace(FAULTY, metric="any")]).alerts_extra == 0
+    assert compare_alerts([BROKEN], []).alerts_missing == 0
+    for events, alert in (
+        ([], FAULTY),
+        ([SLUG], FAULTY),
+        ([BROKEN], ALERT),
+        ([BROKEN], replace(FAULTY, sensor_id=2)),
+        ([BROKEN], replace(FAULTY, metric="turbidity")),
+        ([BROKEN], replace(FAULTY, opened_ms=20_000, last_ms=21_000)),
+    ):
+        assert compare_alerts(events, [alert]).alerts_extra == 1, (events, alert)
 
 
 def test_what_no_band_can_notice_is_not_expected() -> None:

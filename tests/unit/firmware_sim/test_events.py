@@ -146,7 +146,13 @@ def test_an_agenda_meets_every_event_once_and_in_time_however_long_the_run() -> 
     causes = contaminations(MEASURED)
     agenda = Agenda(
         plan(for_ever, causes, list(range(9)), 1, numbers),
-        plan(for_ever, faults(MEASURED), list(range(9, 18)), 1, numbers),
+        plan(
+            for_ever,
+            [cause for cause in faults(MEASURED) if not EFFECTS[cause].lasts_ms_min],
+            list(range(9, 18)),
+            1,
+            numbers,
+        ),
     )
     met: list[Event] = []
     for low in range(0, 60_000, 250):
@@ -157,3 +163,11 @@ def test_an_agenda_meets_every_event_once_and_in_time_however_long_the_run() -> 
         current = [event for event in met if event.start_ms <= low + 249 and event.end_ms > low]
         assert agenda.at_work == current
     assert len({event.number for event in met}) == len(met) == 2 * 60
+
+
+def test_a_fault_lasts_as_long_as_it_takes_to_find_it_or_does_not_happen() -> None:
+    need_ms = EFFECTS[Cause.STUCK].lasts_ms_min
+    for room_ms, times in ((need_ms - 1, 0), (need_ms, 1)):
+        calendar = Calendar(START_MS, START_MS + room_ms, need_ms, 1_000)
+        planned = list(plan(calendar, [Cause.STUCK], [1], 0, itertools.count()))
+        assert [event.end_ms - event.start_ms for event in planned] == [need_ms] * times
