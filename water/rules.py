@@ -113,6 +113,12 @@ def stuck(run: NDArray[np.int32], changes: NDArray[np.int32], pairs: NDArray[np.
     rows of a waterworks' two stations (GECCO 2017) odds of 20 found 3.5 probes stuck a day, 40
     found 0.8 and 60 find 0.3. A probe that always trembles is found as soon at 60 as at 20.
 
+    ``pairs`` counts the run itself, so nothing is found before more than ``FLAT_ODDS`` changes were
+    seen: a probe flat from birth is never found. Equal values alone do not tell it from a healthy
+    one: lead, arsenic, phosphate or free chlorine at nought, below what a probe can resolve, stand
+    still for good. The hub marks such readings with ``Quality.FLAT`` after two hours, for people
+    who read the rows; the mark makes no finding.
+
     Args:
         run: Equal values up to and including the newest, >= 1.
         changes: Successive values that differed, ever.
