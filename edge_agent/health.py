@@ -4,6 +4,7 @@ import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from importlib.metadata import version
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -14,7 +15,7 @@ from wire.control import COUNTERS_MAX, Health
 from wire.ids import Epoch, UnixMs
 from wire.limits import KIB
 
-VERSION: Final = "0.1.0"
+VERSION: Final = version("headgate")
 
 
 class ScoringFault(IntEnum):

@@ -1,8 +1,11 @@
 """Health: what the parts say, within what the wire can carry."""
 
 import asyncio
+import tomllib
 from collections import Counter
+from pathlib import Path
 
+import edge_agent
 from edge_agent.health import Inside, Reporter
 from tests.support import virtual_time
 from tests.support.builders import NOON
@@ -35,3 +38,8 @@ def test_however_much_is_counted_it_fits_the_wire_and_what_matters_comes_first()
     assert len(health.gauges) == COUNTERS_MAX
     assert "spool_batches" in health.gauges
     assert decode_health(encode_health(health)) == health
+
+
+def test_it_says_the_version_this_distribution_declares() -> None:
+    declared = tomllib.loads((Path(edge_agent.__path__[0]).parent / "pyproject.toml").read_text())
+    assert health_of({}).version == declared["project"]["version"]
