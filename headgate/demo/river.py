@@ -96,7 +96,11 @@ async def _fleet(
 
 
 async def _spectate(stack: Stack, fleet: Process, watch: Watch, *, live: bool) -> None:
-    """Follow fleet, alerts and store until the fleet is done or somebody presses Ctrl-C."""
+    """Follow fleet, alerts and store until the fleet is done or somebody presses Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: Somebody did before the first reading: there is nothing to count.
+    """
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -117,6 +121,8 @@ async def _spectate(stack: Stack, fleet: Process, watch: Watch, *, live: bool) -
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+    if interrupted.is_set() and not watch.sent:
+        raise KeyboardInterrupt
 
 
 async def follow_fleet(fleet: Process, watch: Watch) -> None:
