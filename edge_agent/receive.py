@@ -113,6 +113,7 @@ class Receive:
         except MalformedMessageError as exc:
             self._count_malformed(str(exc))
             return 1
+        self.counts["ignored_fields"] += message.ignored_fields
         size = MESSAGE_BYTES + READING_BYTES * len(message.sensor_ids)
         if self._waiting_bytes + size > WAITING_BYTES_MAX:
             self.counts["arrivals_held_back"] += 1

@@ -207,3 +207,13 @@ def test_nonsense_is_counted_by_reason_and_reasons_are_bounded(tmp_path: Path) -
     assert counts["messages_malformed"] == 52
     assert counts["malformed_names_another_sensor_than_its_topic"] == 1
     assert sum(name.startswith("malformed_") for name in counts) <= REASONS_MAX + 1
+
+
+def test_fields_nobody_knows_are_counted_and_cost_no_reading(tmp_path: Path) -> None:
+    async def story(hub: Hub) -> None:
+        body = b'[{"pH": 7, "battery": 3.3, "rssi": -70, "time": 1e9}, {"pH": 7, "time": 1}]'
+        assert await hub.receive.accept("sensors/1/data", body) == 2
+
+    counts = told(tmp_path, story).receive.counts
+    assert counts["ignored_fields"] == 2
+    assert counts["messages_malformed"] == 0
