@@ -17,6 +17,7 @@ import structlog
 from edge_agent.core.outbox import WINDOW_MAX, Outbox
 from edge_agent.core.spooled import Spooled, Urgency
 from edge_agent.ports import BatchStore, InTurn, Link, LinkLostError, SpoolFaultError, Uplink
+from edge_agent.tasks import heed_cancellation
 from wire.clock import Clock
 from wire.control import Health, Hello, decode_receipt, encode_health, encode_hello
 from wire.errors import MalformedMessageError
@@ -76,6 +77,7 @@ class Forward:
                 await self._one_link()
             except* (LinkLostError, SpoolFaultError) as lost:
                 log.warning("uplink lost", why=str(lost.exceptions[0]), outbox=repr(self.outbox))
+            heed_cancellation()
             self.counts["links_lost"] += 1
             steady = self.clock.steady_ms() - since_ms >= STEADY_AFTER_MS
             failures = 0 if steady else failures + 1

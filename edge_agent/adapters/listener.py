@@ -22,7 +22,7 @@ from amqtt.errors import AMQTTError, BrokerError, MQTTError, NoDataError, Protoc
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from transitions import MachineError
 
-from edge_agent.adapters.mqtt import Account, connect, heed_cancellation
+from edge_agent.adapters.mqtt import Account, connect
 from edge_agent.core.framing import (
     Answer,
     Type,
@@ -33,6 +33,7 @@ from edge_agent.core.framing import (
 )
 from edge_agent.core.pace import Pace
 from edge_agent.ports import Accept, LinkLostError
+from edge_agent.tasks import heed_cancellation
 from wire.clock import Clock
 from wire.ids import SensorId
 from wire.limits import KIB, SENSOR_MESSAGE_BYTES_MAX
@@ -84,8 +85,8 @@ class EmbeddedListener:
                 await self._serve(accept)
             except* _SilentError:
                 self._counts["listener_restarts"] += 1
-                heed_cancellation()
                 log.error("listener stopped answering; starting it anew")
+            heed_cancellation()
 
     async def tell(self, statuses: Iterable[tuple[SensorId, bytes]]) -> None:
         """See ``SensorSide``."""

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 import aiomqtt
 
 from edge_agent.ports import LinkLostError
+from edge_agent.tasks import heed_cancellation
 
 KEEPALIVE_S: Final = 15
 ANSWER_WITHIN_S: Final = 8.0
@@ -158,15 +159,3 @@ def _translated() -> Iterator[None]:
         heed_cancellation()
         raise LinkLostError(str(exc)) from exc
     heed_cancellation()
-
-
-def heed_cancellation() -> None:
-    """Raise the cancellation that a library may have swallowed.
-
-    Before Python 3.12 ``asyncio.wait_for`` forgets that its task was told to end if the answer
-    comes as well; a failure that comes as well, or a failing TaskGroup, replaces it. The task
-    itself still knows.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -130,6 +130,24 @@ def test_everything_held_is_sent_and_forgotten_on_its_receipt() -> None:
     assert river.times[0] == NOON
 
 
+@pytest.mark.parametrize("steps", range(12))
+def test_a_hub_told_to_end_as_its_link_breaks_ends(steps: int) -> None:
+    river = a_river()
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            forwarding = tasks.create_task(river.forward.run())
+            await until(lambda: river.uplink.up)
+            river.uplink.cut()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            forwarding.cancel()
+            await asyncio.wait({forwarding}, timeout=5)
+            assert forwarding.cancelled()
+
+    virtual_time.run(main())
+
+
 def test_a_puback_forgets_nothing() -> None:
     river = a_river()
     river.cloud.answers = False
