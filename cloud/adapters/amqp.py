@@ -206,7 +206,7 @@ class Amqp:
             raise InfrastructureError(f"broker: {self._gone}")
         for tag, multiple in self._acks.take():
             with _translated():
-                await self._consuming.basic_ack(tag, multiple=multiple, wait=False)
+                await self._consuming.basic_ack(tag, multiple=multiple, wait=True)
 
     async def _something(self) -> None:
         await self._woken.wait()

@@ -44,6 +44,7 @@ def serve(stage: Coroutine[Any, Any, None]) -> None:
             signal.alarm(STOP_WITHIN_S)
             task.cancel()
 
+        asyncio.get_running_loop().set_exception_handler(_left_behind)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop)
         try:
@@ -53,3 +54,9 @@ def serve(stage: Coroutine[Any, Any, None]) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(until_stopped())
+
+
+def _left_behind(_: asyncio.AbstractEventLoop, found: dict[str, Any]) -> None:
+    """Say in a line what a library left behind when its connection broke; whoever used it knows."""
+    why = repr(found.get("exception"))
+    structlog.get_logger(__name__).warning("left behind", what=found["message"], why=why)

@@ -113,7 +113,7 @@ def at_work(folder: Path, broker: AwkwardBroker, mood: Mood | None) -> bool:
     """Return whether every program has met its broker, or has said that there is none."""
     if mood is None:
         return all((folder / f"{name}.log").read_bytes() for name in (*STAGES, "hub"))
-    return len(broker.connected) > len(STAGES)
+    return broker.connected >= {"hub-1", *(f"{name}-0" for name in STAGES)}
 
 
 async def ends_soon(program: "subprocess.Popen[bytes]", after_s: float) -> int | None:
