@@ -179,7 +179,8 @@ def load(body: bytes, open_tflite: "Callable[[bytes, int], Forward] | None" = No
 def load_interpreter(tflite: bytes, width: int) -> Forward:
     """Return a TFLite file, ready to run on one thread: the only place that knows a runtime.
 
-    Not to be called from two threads at once.
+    Not to be called from two threads at once. The runtime trusts the file: one that only looks like
+    TFLite may end the process.
 
     Raises:
         ImportError: There is no runtime here.
