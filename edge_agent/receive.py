@@ -26,7 +26,7 @@ from wire.reading import SensorMessage, encode_status, parse_sensor_message
 from wire.topics import parse_sensor_data
 
 WAITING_BYTES_MAX: Final = MIB
-GATHER_MS: Final = 25
+GATHER_MS: Final = 100
 HURRY_EVERY_MS: Final = 250  # water that is always out of its band must not wear the disk out
 COMMIT_READINGS_MAX: Final = 2_000
 TROUBLE_PAUSE_MS: Final = 1_000
@@ -123,6 +123,8 @@ class Receive:
         self._waiting.append(_Waiting(message, now, size, suspicious))
         self._waiting_bytes += size
         self._arrived.set()
+        if self._waiting_bytes > WAITING_BYTES_MAX // 2:
+            self._hurry.set()
         if suspicious and now.steady_ms - self._hurried_ms >= HURRY_EVERY_MS:
             self._hurried_ms = now.steady_ms
             self._hurry.set()
