@@ -31,7 +31,6 @@ from edge_agent.forward import Forward
 from edge_agent.health import Inside, Reporter, ScoringFault, scoring_fault
 from edge_agent.ports import SensorSide
 from edge_agent.receive import Receive
-from edge_agent.rehearsal import rehearsed
 from edge_agent.settings import HubSettings, SettingsError, read_token
 from water.bands import bands
 from water.model import MalformedBundleError, Model, load, shipped
@@ -130,7 +129,7 @@ def _spool(settings: HubSettings) -> SqliteSpool:
 def model_of(read: Callable[[], bytes]) -> Model | None:
     """Return the model in the bundle ``read`` returns; without it a hub does everything else."""
     try:
-        model = load(read(), rehearsed)
+        model = load(read())
     except (OSError, MalformedBundleError) as exc:
         log.error("no model: rows go unscored", why=str(exc))
         return None

@@ -179,8 +179,9 @@ def load(body: bytes, open_tflite: "Callable[[bytes, int], Forward] | None" = No
 def load_interpreter(tflite: bytes, width: int) -> Forward:
     """Return a TFLite file, ready to run on one thread: the only place that knows a runtime.
 
-    Not to be called from two threads at once. The runtime trusts the file: one that only looks like
-    TFLite may end the process.
+    Not to be called from two threads at once. The runtime trusts the file as it would code: one cut
+    short may end the process, or not, as memory happens to lie. Trying it first in another process
+    shows nothing. What guards it is the bundle's digest, and that its maker loaded it.
 
     Raises:
         ImportError: There is no runtime here.
