@@ -16,7 +16,9 @@ DEAD: Final = "dead"
 ATTEMPTS_HEADER: Final = "x-headgate-attempts"
 RETRY_DELAYS_MS: Final = tuple(1_000 * 4**step for step in range(5))  # 1 s to 256 s
 # Users at the broker are named by certificates' common names: no hub may be called one of these.
-SERVICES: Final = frozenset({"ingest", "detect", "alert", "refresh", "work", "schedule", "api"})
+SERVICES: Final = frozenset(
+    {"ingest", "detect", "alert", "refresh", "work", "schedule", "api", "replay"}
+)
 
 
 class Queue(StrEnum):

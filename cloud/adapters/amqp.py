@@ -129,7 +129,7 @@ class Amqp:
         Raises:
             InfrastructureError: A queue is missing, or not ours to read.
         """
-        with _translated():
+        with translated():
             await self._consuming.basic_qos(prefetch_count=prefetch)
             for name in names:
                 held = self._held.setdefault(name, deque())
@@ -205,7 +205,7 @@ class Amqp:
         if self._gone is not None:
             raise InfrastructureError(f"broker: {self._gone}")
         for tag, multiple in self._acks.take():
-            with _translated():
+            with translated():
                 await self._consuming.basic_ack(tag, multiple=multiple, wait=True)
 
     async def _something(self) -> None:
@@ -243,7 +243,7 @@ class Amqp:
     async def _confirmed(
         self, messages: Sequence[tuple[str, str, bytes, Basic.Properties, bool]]
     ) -> None:
-        with _translated():
+        with translated():
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 await together(*(self._publish(*message) for message in messages))
 
@@ -273,8 +273,8 @@ async def connected(
         InfrastructureError: No node can be reached, it refuses us, or it went away.
     """
     async with AsyncExitStack() as open_now:
-        consuming, publishing = [await open_now.enter_async_context(_link(broker)) for _ in "ab"]
-        with _translated():
+        consuming, publishing = [await open_now.enter_async_context(link(broker)) for _ in "ab"]
+        with translated():
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 inward = await consuming.channel(publisher_confirms=False)
                 outward = await publishing.channel(on_return_raises=False)
@@ -294,8 +294,12 @@ async def connected(
 
 
 @asynccontextmanager
-async def _link(broker: Broker) -> AsyncIterator[AbstractConnection]:
-    """Lend a connection to the first node that answers."""
+async def link(broker: Broker) -> AsyncIterator[AbstractConnection]:
+    """Lend a connection to the first node that answers.
+
+    Raises:
+        InfrastructureError: None does, or it refuses us.
+    """
     connection = await _connect(broker)
     try:
         yield connection
@@ -310,7 +314,7 @@ async def _connect(broker: Broker) -> AbstractConnection:
     for host in broker.hosts:
         url = f"amqps://{host}/{quote(broker.vhost, safe='')}?auth=external&heartbeat={HEARTBEAT_S}"
         try:
-            with _translated():
+            with translated():
                 async with asyncio.timeout(CONNECT_WITHIN_S):
                     return await aio_pika.connect(url, ssl_context=broker.tls)
         except InfrastructureError as exc:
@@ -328,7 +332,12 @@ _FAILURES: Final = (
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Raise what only the broker can be blamed for as our own.
+
+    Raises:
+        InfrastructureError: It could not serve us just now; worth another try.
+    """
     try:
         yield
     except (TimeoutError, *_FAILURES) as exc:

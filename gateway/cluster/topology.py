@@ -234,5 +234,6 @@ _SERVICES: Final = {
     "work": Rights(read=_any(Lane.LOW), write=_any(LANES, _RETRIES)),
     "schedule": Rights(write=_any(LANES)),
     "api": Rights(),
+    "replay": Rights(read=_any(rf"{_literal(queues.log(Region('')))}{_TOPIC_NAME}")),
 }
 assert _SERVICES.keys() == queues.SERVICES

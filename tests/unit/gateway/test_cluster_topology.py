@@ -113,7 +113,7 @@ def test_a_hubs_session_is_its_own_though_another_hubs_name_begins_like_it() -> 
 
 def test_stages_read_their_own_queues_and_declare_nothing() -> None:
     readers = {
-        name: {s.name for s in queue_specs() if permits(rights.read, s.name)}
+        name: {s.name for s in (*queue_specs(), log_spec(NORTH)) if permits(rights.read, s.name)}
         for name, rights in service_rights().items()
     }
     assert readers == {
@@ -124,6 +124,7 @@ def test_stages_read_their_own_queues_and_declare_nothing() -> None:
         "work": {"low_priority_queue"},
         "schedule": set(),
         "api": set(),
+        "replay": {"log.north"},
     }
     assert {rights.configure for rights in service_rights().values()} == {"^$"}
 
