@@ -50,14 +50,42 @@ async def add_hub(
     Raises:
         StackError: The names are not names, or the hub is enrolled in another region.
     """
+    check_names(hub_id, region)
+    folder = hub_folder(home, hub_id, folder)
+    token_file = folder / f"{hub_id}.token"
+    await _enrol_hub(home, hub_id, region, token_file)
+    uplink = {"url": f"mqtt://127.0.0.1:{facts.mqtt_port}", "token_file": str(token_file)}
+    return write_config(folder, facts, hub_id, region, uplink, overrides)
+
+
+def check_names(hub_id: str, region: str) -> None:
+    """Refuse what cannot be a name.
+
+    Raises:
+        StackError: One of them is none.
+    """
     if not (is_name(hub_id) and is_name(region)):
         raise StackError(
             f"{hub_id!r} in {region!r}: no such names", hint="use [a-z0-9-], at most 64 characters"
         )
-    folder = (folder or home.hubs / hub_id).absolute()
+
+
+def hub_folder(home: Home, hub_id: str, chosen: Path | None) -> Path:
+    """Return where a hub's files go, made if missing."""
+    folder = (chosen or home.hubs / hub_id).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    token_file = folder / f"{hub_id}.token"
-    await _enrol_hub(home, hub_id, region, token_file)
+    return folder
+
+
+def write_config(
+    folder: Path,
+    facts: Facts,
+    hub_id: str,
+    region: str,
+    uplink: dict[str, Any],
+    overrides: dict[str, Any],
+) -> Path:
+    """Write a hub's ``edge.toml`` anew and return its path; see ``add_hub`` for ``overrides``."""
     settings: dict[str, Any] = {
         "hub_id": hub_id,
         "region": region,
@@ -66,10 +94,7 @@ async def add_hub(
         "window_s": 10,
         "spool_bytes_max": _SPOOL_BYTES_MAX,
         "clock_trusted": True,
-        "uplink": {
-            "url": f"mqtt://127.0.0.1:{facts.mqtt_port}",
-            "token_file": str(token_file),
-        },
+        "uplink": uplink,
         "sensors": {},
     }
     _merge(settings, overrides)

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import sys
+from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +16,7 @@ from headgate.stack.process import Program
 STAGES: Final = ("ingest", "detect", "alert", "refresh", "api")
 DOOR: Final = "http"
 _ASK_WITHIN_S: Final = 2.0
+_ANSWER_BYTES_MAX: Final = 1_048_576
 _PASSED_ON: Final = frozenset({"HEADGATE_BACKFILL_FROM"})  # the operator's word to the stages
 
 
@@ -25,6 +28,19 @@ class Ports:
     mqtt: int
     api: int
     http: int
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where stages stand.
+
+    Attributes:
+        ports: Of this machine; to be connected to one of them is enough.
+        settings: What the stage of a role is told to find it and to be let in.
+    """
+
+    ports: tuple[int, ...]
+    settings: Callable[[str], dict[str, str]]
 
 
 def command(program: str, *arguments: str) -> tuple[str, ...]:
@@ -40,6 +56,17 @@ def environment(home: Home, **settings: str) -> dict[str, str]:
         "PROMETHEUS_MULTIPROC_DIR": str(home.metrics),
         **settings,
     }
+
+
+def embedded(home: Home, ports: Ports) -> Broker:
+    """Return the broker that ``gateway`` runs."""
+    return Broker(
+        (ports.mqtt,),
+        lambda role: {
+            "HEADGATE_BROKER_URL": f"mqtt://{role}@127.0.0.1:{ports.mqtt}",
+            "HEADGATE_BROKER_TOKEN_FILE": str(home.token(role)),
+        },
+    )
 
 
 def gateway(home: Home, ports: Ports) -> Program:
@@ -62,15 +89,23 @@ def gateway(home: Home, ports: Ports) -> Program:
     )
 
 
-def stage(role: str, home: Home, ports: Ports, database_url: str, share: str = "0/1") -> Program:
+def stage(
+    role: str,
+    home: Home,
+    ports: Ports,
+    database_url: str,
+    share: str = "0/1",
+    broker: Broker | None = None,
+) -> Program:
     """Return one worker of a stage: ready once it talks to its neighbours, or answers as an API."""
     worker, _, workers = share.partition("/")
     name = role if workers == "1" else f"{role}-{worker}"
+    broker = broker or embedded(home, ports)
 
     async def ready(pid: int) -> bool:
         if role == "api":
             return listens(pid, ports.api) and await answers(ports.api, "/readyz")
-        return talks_to(pid, ports.postgres, ports.mqtt)
+        return any(talks_to(pid, ports.postgres, port) for port in broker.ports)
 
     return Program(
         name=name,
@@ -78,10 +113,9 @@ def stage(role: str, home: Home, ports: Ports, database_url: str, share: str = "
         env=environment(
             home,
             HEADGATE_DATABASE_URL=database_url,
-            HEADGATE_BROKER_URL=f"mqtt://{role}@127.0.0.1:{ports.mqtt}",
-            HEADGATE_BROKER_TOKEN_FILE=str(home.token(role)),
             HEADGATE_SHARE=share,
             HEADGATE_API_BIND=f"127.0.0.1:{ports.api}",
+            **broker.settings(role),
         ),
         log=home.logs / f"{name}.log",
         is_ready=ready,
@@ -109,11 +143,11 @@ def door(home: Home, ports: Ports, store_id: str) -> Program:
     )
 
 
-def edge(name: str, config: Path, log: Path, mqtt_port: int) -> Program:
-    """Return a hub's agent on this machine: ready once it talks to the broker."""
+def edge(name: str, config: Path, log: Path, *mqtt_ports: int) -> Program:
+    """Return a hub's agent on this machine: ready once it talks to one of the broker's ports."""
 
     async def ready(pid: int) -> bool:
-        return talks_to(pid, mqtt_port)
+        return any(talks_to(pid, port) for port in mqtt_ports)
 
     return Program(
         name=name,
@@ -126,17 +160,32 @@ def edge(name: str, config: Path, log: Path, mqtt_port: int) -> Program:
 
 async def answers(port: int, path: str) -> bool:
     """Return whether a GET of the loopback interface is answered with 200 just now."""
+    return await fetch(port, path) is not None
+
+
+async def fetch(port: int, path: str, account: str = "") -> bytes | None:
+    """Return what a GET of the loopback interface is answered with; None unless it is a 200.
+
+    Args:
+        port: Of this machine.
+        path: With its query.
+        account: ``name:password``, if one is asked for.
+    """
+    proof = f"Authorization: Basic {b64encode(account.encode()).decode()}\r\n" if account else ""
     try:
         async with asyncio.timeout(_ASK_WITHIN_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-                status = await reader.readline()
+                writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n{proof}\r\n".encode())
+                answer = b""
+                while len(answer) < _ANSWER_BYTES_MAX and (piece := await reader.read(65_536)):
+                    answer += piece
             finally:
                 writer.close()
     except (OSError, TimeoutError):
-        return False
-    return status.split()[1:2] == [b"200"]
+        return None
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return body if head.split()[1:2] == [b"200"] else None
 
 
 def forget_metrics_of(home: Home, pid: int) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,10 +18,12 @@ from headgate.stack.process import Program, run_once
 from headgate.stack.programs import (
     DOOR,
     STAGES,
+    Broker,
     Ports,
     command,
     door,
     edge,
+    embedded,
     environment,
     forget_metrics_of,
     gateway,
@@ -139,7 +142,15 @@ class Stack:
 
     def kill(self, name: str) -> int:
         """Kill a process (SIGKILL) and return its id; it is started again."""
-        return self._supervisor.kill(name)
+        return self.signal(name, signal.SIGKILL)
+
+    def signal(self, name: str, number: signal.Signals) -> int:
+        """Signal a process and return its id; if that ends it, it is started again.
+
+        Raises:
+            StackError: It does not run just now.
+        """
+        return self._supervisor.signal(name, number)
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return the CPU seconds of every present process with its children."""
@@ -171,9 +182,9 @@ class Stack:
     async def _start(self) -> None:
         self._ports = self._choose_ports()
         _empty(self.home.metrics)
-        await _together(self._start_gateway(), self._start_postgres())
+        await together(self._start_broker(), self._start_postgres())
         workers = [f"{worker}/{self._ingest_workers}" for worker in range(self._ingest_workers)]
-        await _together(
+        await together(
             *(self._start_stage("ingest", share) for share in workers),
             *(self._start_stage(role, "0/1") for role in STAGES if role != "ingest"),
             self._start_door(),
@@ -198,14 +209,18 @@ class Stack:
         ports = self._ports
         self._facts = Facts(store_id.strip(), ports.postgres, ports.mqtt, ports.api, {}, ports.http)
 
-    async def _start_gateway(self) -> None:
+    async def _start_broker(self) -> None:
         await enrol_stages(self.home)
         await self.start(gateway(self.home, self._ports))
         self._tell(f"MQTT broker on 127.0.0.1:{self._ports.mqtt}")
 
+    def _broker(self) -> Broker:
+        return embedded(self.home, self._ports)
+
     async def _start_stage(self, role: str, share: str) -> None:
         if role in self._stages:
-            program = stage(role, self.home, self._ports, self.database_url, share)
+            place = (self.home, self._ports, self.database_url, share, self._broker())
+            program = stage(role, *place)
             await self.start(program)
             self._tell(f"API on {self.api_url}" if role == "api" else f"{program.name} runs")
 
@@ -251,7 +266,7 @@ class Stack:
             self._facts.write(self.home)
 
 
-async def _together(*steps: Coroutine[Any, Any, None]) -> None:
+async def together(*steps: Coroutine[Any, Any, None]) -> None:
     """Do steps that do not need each other at the same time; the first failure ends them all."""
     failure: StackError | None = None
     try:

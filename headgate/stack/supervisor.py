@@ -108,8 +108,8 @@ class Supervisor:
         self._kept.pop(name, None)
         self._on_change()
 
-    def kill(self, name: str) -> int:
-        """Kill a program's process (SIGKILL) and return its id; it will be started again.
+    def signal(self, name: str, number: signal.Signals) -> int:
+        """Signal a program's process and return its id; if it ends, it will be started again.
 
         Raises:
             StackError: It does not run just now.
@@ -117,7 +117,7 @@ class Supervisor:
         kept = self._kept.get(name)
         if kept is None or kept.process is None or kept.process.returncode is not None:
             raise StackError(f"{name} does not run", hint="wait until it has been started again")
-        kept.process.signal(signal.SIGKILL)
+        kept.process.signal(number)
         return kept.process.pid
 
     async def _keep(self, kept: _Kept) -> None:

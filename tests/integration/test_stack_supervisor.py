@@ -37,7 +37,7 @@ def a_program(folder: Path, code: str, *, name: str = "p", ready_within_s: float
 async def test_a_killed_program_returns(tmp_path: Path) -> None:
     async with Supervisor(lambda line: None) as supervisor:
         await supervisor.start(a_program(tmp_path, "READY\ntime.sleep(60)"))
-        first = supervisor.kill("p")
+        first = supervisor.signal("p", signal.SIGKILL)
         await until(lambda: supervisor.processes.get("p", first) != first)
         await until(lambda: supervisor.serves("p"))
         assert supervisor.restarts("p") == 1
