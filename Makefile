@@ -34,7 +34,7 @@ servers: install ## Fetch the servers the tests start (RabbitMQ, mosquitto, Redi
 test: check servers ## Install what the tests need and run every test
 	@# The tests start hundreds of processes: compile what they import once.
 	@$(BIN)/python -m compileall -q $(PACKAGES)
-	@$(BIN)/python -m pytest -n 3 --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: install ## Format, lint, floors, types
 	@$(BIN)/ruff format --check --quiet .

@@ -19,6 +19,14 @@ settings.register_profile(
 )
 settings.load_profile("house")
 
+TESTS = Path(__file__).parent
+SLOWEST_FIRST = ("e2e", "integration", "sim", "contract", "unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what starts the most processes, so that no worker ends alone with it."""
+    items.sort(key=lambda item: SLOWEST_FIRST.index(item.path.relative_to(TESTS).parts[0]))
+
 
 def pytest_report_header() -> str:
     """Say over whose PostgreSQL the tests run."""

@@ -44,6 +44,7 @@ async def test_no_committed_reading_is_lost_and_no_row_sent_under_two_keys_by_ki
                 sent = {(one, at_ms) for one, times in probes.sent.items() for at_ms in times}
                 assert probes.announced() == sent
                 await until(lambda: sent <= store.rows.keys(), within_s=30)
+                await until(agent.listens, within_s=30)  # before, a signal just ends it
                 assert agent.stop() == 0
     assert store.rows.keys() == sent, "nothing stored that was not sent"
     assert all(len(keys) == 1 for keys in store.rows.values()), "no row under two keys"
