@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from cloud.dlq import describe
-from cloud.settings import ApiSettings, S, Settings, StageSettings, read
+from cloud import dlq as dlq_words
+from cloud import replay as replay_words
+from cloud.settings import ApiSettings, LogSettings, S, Settings, StageSettings, read
 from wire.errors import HeadgateError
 
 
@@ -77,6 +78,15 @@ def dlq(asked: argparse.Namespace) -> None:
         sys.exit(1)
 
 
+def replay(asked: argparse.Namespace) -> None:
+    """Store again what a region's log keeps, in a database of its own."""
+    from cloud.run.replay import run_replay
+
+    said, status = asyncio.run(run_replay(_told(LogSettings), asked))
+    _say(said)
+    sys.exit(status)
+
+
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "migrate": migrate,
     "store-id": store_id,
@@ -87,6 +97,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "refresh": refresh,
     "trace": trace,
     "dlq": dlq,
+    "replay": replay,
 }
 
 
@@ -111,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("time", help="ISO 8601 with an offset, or Unix milliseconds")
             command.add_argument("--json", action="store_true", help="one JSON object")
         if act is dlq:
-            describe(command)
+            dlq_words.describe(command)
+        if act is replay:
+            replay_words.describe(command)
     return parser
 
 

@@ -72,7 +72,29 @@ class ApiSettings(Settings):
     prometheus_multiproc_dir: Path | None = None
 
 
-S = TypeVar("S", bound=Settings)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What replaying a log needs; databases are named on its command line.
+
+    Attributes:
+        broker_url: RabbitMQ's nodes: ``amqps://host:port[,host:port...]``.
+        broker_tls: The folder of our certificate: ``cert.pem``, ``key.pem``, ``trust.pem``.
+        log: One JSON object a line, or text for people.
+        backfill_from: See ``Settings``; as it was when the log was written.
+    """
+
+    broker_url: str
+    broker_tls: Path
+    log: LogForm = "json"
+    backfill_from: date = BACKFILL_FROM
+
+    @property
+    def reach(self) -> Reach:
+        """How far back rows are taken."""
+        return Reach(backfill_from_ms=midnight_ms(self.backfill_from))
+
+
+S = TypeVar("S", bound=Settings | LogSettings)
 
 
 def _log_form(text: str) -> LogForm:

@@ -186,6 +186,15 @@ def dlq(context: typer.Context) -> None:
     _become("cloud", "dlq", *context.args)
 
 
+@app.command(context_settings=_PASSED_ON)
+def replay(context: typer.Context) -> None:
+    """Rebuild a region's readings from its log, into an empty database: `headgate replay --help`.
+
+    Another thing than `headgate sim replay`, which plays a recorded file to a platform of its own.
+    """
+    _become("cloud", "replay", *context.args)
+
+
 def _register_others() -> None:
     """Add the commands whose module reads its own options: ``run(arguments) -> exit status``."""
     for name, help_text in _OTHERS.items():

@@ -1,0 +1,188 @@
+"""A region's log on RabbitMQ: a stream, read from any message or instant on. Never written."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Final
+
+import aiormq
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+
+from cloud.adapters.amqp import ANSWER_WITHIN_S, GOODBYE_WITHIN_S, Broker, link, translated
+from cloud.core.errors import OperatorError
+from cloud.core.log_span import Logged
+from cloud.tasks import heed_cancellation
+from wire import queues
+from wire.errors import InfrastructureError
+from wire.ids import Region, UnixMs
+from wire.limits import BATCH_BYTES_MAX, MIB
+
+PREFETCH: Final = 256
+assert 2 * PREFETCH * BATCH_BYTES_MAX <= 128 * MIB  # what is settled, and what comes meanwhile
+NOTHING_AFTER_S: Final = 1.0  # by then a log that has something has begun to send it
+SILENT_AFTER_S: Final = 5.0
+LOOKS: Final = 5
+
+
+class AmqpLog:
+    """See ``cloud.ingest.log_span.Log``."""
+
+    def __init__(self, connection: AbstractConnection, region: Region) -> None:
+        """Take a connection that may read the region's stream."""
+        self._connection = connection
+        self._name = queues.log(region)
+
+    async def extent(self) -> tuple[int, int]:
+        """See ``Log``. Asked until no message went away meanwhile."""
+        for _ in range(LOOKS):
+            first, count = await self._first("first"), await self._count()
+            if first is None:
+                return 0, 0
+            if await self._first("first") == first:
+                return first, first + count
+        raise InfrastructureError(f"broker: {self._name} is being cut just now")
+
+    async def since(self, at_ms: UnixMs) -> int | None:
+        """See ``Log``."""
+        return await self._first(datetime.fromtimestamp(at_ms // 1_000, UTC))
+
+    async def read(self, first: int, end: int) -> AsyncGenerator[Sequence[Logged], None]:
+        """See ``Log``."""
+        wanted = first
+        async with self._reader(first, PREFETCH) as reader:
+            while wanted < end:
+                burst = await reader.burst(SILENT_AFTER_S)
+                if not burst:
+                    await self._check_read(wanted)
+                    return
+                found = [_logged(message) for message in burst]
+                await self._check_kept(wanted, found[0].offset)
+                with translated():  # a stream forgets nothing for it: it only lets more come
+                    await burst[-1].ack(multiple=True)
+                if taken := [each for each in found if wanted <= each.offset < end]:
+                    yield taken
+                wanted = found[-1].offset + 1
+
+    async def _check_read(self, wanted: int) -> None:
+        """Raise if more is to come: the broker keeps notes of its own at some places."""
+        last = await self._first("last")
+        if last is None or last >= wanted:
+            raise InfrastructureError(f"broker: {self._name} fell silent at message {wanted}")
+
+    async def _check_kept(self, wanted: int, found: int) -> None:
+        """Raise if what lies before ``found`` was deleted under us."""
+        if found > wanted and (await self._first("first") or 0) > wanted:
+            raise OperatorError(
+                f"{self._name} was cut under us: messages {wanted} to {found - 1} are gone",
+                hint="what was stored is right; a later --from replays what is left",
+            )
+
+    async def _first(self, place: str | datetime) -> int | None:
+        """Return the first message at a place, None if there is none by now."""
+        async with self._reader(place, 1) as reader:
+            burst = await reader.burst(NOTHING_AFTER_S)
+        return _logged(burst[0]).offset if burst else None
+
+    async def _count(self) -> int:
+        async with self._channel() as channel:
+            with self._mendable(), translated():
+                async with asyncio.timeout(ANSWER_WITHIN_S):
+                    queue = await channel.declare_queue(self._name, passive=True)
+            return queue.declaration_result.message_count or 0
+
+    @asynccontextmanager
+    async def _reader(self, place: str | int | datetime, prefetch: int) -> AsyncIterator["_Reader"]:
+        reader = _Reader()
+        async with self._channel() as channel:
+            channel.close_callbacks.add(lambda _, why: reader.end(str(why or "closed")))
+            with self._mendable(), translated():
+                async with asyncio.timeout(ANSWER_WITHIN_S):
+                    await channel.set_qos(prefetch_count=prefetch)
+                    queue = await channel.get_queue(self._name, ensure=False)
+                    await queue.consume(reader.take, arguments={"x-stream-offset": place})
+            yield reader
+
+    @asynccontextmanager
+    async def _channel(self) -> AsyncIterator[AbstractChannel]:
+        with translated():
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                channel = await self._connection.channel(publisher_confirms=False)
+        try:
+            yield channel
+        finally:
+            with suppress(InfrastructureError), translated():
+                async with asyncio.timeout(GOODBYE_WITHIN_S):
+                    await channel.close()
+            heed_cancellation()
+
+    @contextmanager
+    def _mendable(self) -> Iterator[None]:
+        """Raise what no other try mends as an operator's.
+
+        Raises:
+            OperatorError: There is no such stream, or it is not ours to read.
+        """
+        try:
+            yield
+        except InfrastructureError as exc:
+            if isinstance(exc.__cause__, aiormq.exceptions.ChannelNotFoundEntity):
+                region = self._name.partition(".")[2]
+                hint = f"headgate cluster declare --region {region}"
+                raise OperatorError(f"the broker has no {self._name}", hint=hint) from exc
+            if isinstance(exc.__cause__, aiormq.exceptions.ChannelAccessRefused):
+                hint = "HEADGATE_BROKER_TLS: the folder of a certificate of the service replay"
+                raise OperatorError(f"we may not read {self._name}", hint=hint) from exc
+            raise
+
+
+class _Reader:
+    """What has come on one channel and was not taken yet."""
+
+    def __init__(self) -> None:
+        self._held: list[AbstractIncomingMessage] = []
+        self._woken = asyncio.Event()
+        self._gone: str | None = None
+
+    async def take(self, message: AbstractIncomingMessage) -> None:
+        """Keep a message."""
+        self._held.append(message)
+        self._woken.set()
+
+    def end(self, why: str) -> None:
+        """Note that nothing more will come."""
+        self._gone = why
+        self._woken.set()
+
+    async def burst(self, within_s: float) -> Sequence[AbstractIncomingMessage]:
+        """Return what has come; nothing, if nothing does for so long.
+
+        Raises:
+            InfrastructureError: The channel was closed.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while not self._held and self._gone is None:
+                    self._woken.clear()
+                    await self._woken.wait()
+        if self._gone is not None:
+            raise InfrastructureError(f"broker: {self._gone}")
+        taken, self._held = self._held, []
+        return taken
+
+
+@asynccontextmanager
+async def opened(broker: Broker, region: Region) -> AsyncIterator[AmqpLog]:
+    """Lend a region's log.
+
+    Raises:
+        InfrastructureError: No node can be reached, or it refuses us.
+    """
+    async with link(broker) as connection:
+        yield AmqpLog(connection, region)
+
+
+def _logged(message: AbstractIncomingMessage) -> Logged:
+    offset = message.headers["x-stream-offset"]
+    assert isinstance(offset, int), "every message of a stream has one"
+    return Logged(offset, queues.topic(message.routing_key or ""), message.body)

@@ -1,0 +1,84 @@
+"""Finding in a region's log where a replay begins and ends."""
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from cloud.core.errors import OperatorError
+from cloud.core.log_span import Logged, Span, slice_ends
+from wire.ids import UnixMs
+
+_SECOND_MS: Final = 1_000
+
+
+class Log(Protocol):
+    """What hubs have sent, as far back as it is kept. All may raise InfrastructureError."""
+
+    async def extent(self) -> tuple[int, int]:
+        """Return the offset of the oldest message, and one past that of the newest."""
+        ...
+
+    async def since(self, at_ms: UnixMs) -> int | None:
+        """Return the first message that may be as young as an instant; None if all are older.
+
+        Precise to a second: what is returned is never younger than the one asked for.
+        """
+        ...
+
+    def read(self, first: int, end: int) -> AsyncGenerator[Sequence[Logged], None]:
+        """Yield the messages ``[first, end)`` in order, each time what has come, never nothing.
+
+        Raises:
+            OperatorError: Some of them are not kept any longer.
+        """
+        ...
+
+
+async def find_span(log: Log, from_ms: UnixMs, until_ms: UnixMs, now_ms: UnixMs) -> Span:
+    """Return what was logged from an instant on, up to another one or what is there now.
+
+    Args:
+        log: Where.
+        from_ms: Whole seconds count.
+        until_ms: Not before ``from_ms``.
+        now_ms: The present.
+
+    Raises:
+        OperatorError: The log was cut since: it says what is the oldest it still has.
+        InfrastructureError: It cannot be asked just now.
+    """
+    oldest, end = await log.extent()
+    first = await log.since(from_ms)
+    if first is None or oldest == end:
+        return Span(end, end, (), until_ms)
+    if until_ms < now_ms:
+        end = await log.since(until_ms) or end
+    if first == oldest:
+        began_ms = await _oldest_ms(log, oldest, from_ms, now_ms)
+        if oldest > 0 and began_ms >= from_ms + _SECOND_MS:
+            raise OperatorError(
+                f"the log was cut since {_iso(from_ms)}: the oldest it has is of {_iso(began_ms)}",
+                hint=f"--from {_iso(began_ms)} replays what is left",
+            )
+        from_ms = began_ms
+    marks = []
+    for at_ms in slice_ends(from_ms, until_ms):
+        mark = await log.since(at_ms)
+        if mark is None or mark >= end:
+            break
+        marks.append((mark, at_ms))
+    return Span(first, max(first, end), tuple(marks), until_ms)
+
+
+async def _oldest_ms(log: Log, oldest: int, from_ms: UnixMs, now_ms: UnixMs) -> UnixMs:
+    """Return the last second from which on the oldest message is still the first."""
+    low_s, high_s = from_ms // _SECOND_MS, -(-now_ms // _SECOND_MS) + 1
+    while high_s - low_s > 1:
+        middle_s = (low_s + high_s) // 2
+        found = await log.since(UnixMs(middle_s * _SECOND_MS))
+        low_s, high_s = (middle_s, high_s) if found == oldest else (low_s, middle_s)
+    return UnixMs(low_s * _SECOND_MS)
+
+
+def _iso(at_ms: UnixMs) -> str:
+    return f"{datetime.fromtimestamp(at_ms // _SECOND_MS, UTC):%Y-%m-%dT%H:%M:%SZ}"
