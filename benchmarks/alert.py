@@ -16,6 +16,8 @@ from typing import Final
 import asyncpg
 
 from benchmarks import ingest
+from benchmarks.drain import drain
+from benchmarks.limit import ROWS
 from benchmarks.report import Figure, Report, arguments, tell
 from headgate.demo.river import follow_alerts, follow_fleet
 from headgate.demo.watch import Watch, summary
@@ -34,7 +36,7 @@ async def measure(seconds: int, batches: int) -> Report:
     """Measure the limit, then alerts below it, then nothing else running."""
     limit = await _limit(batches)
     tell(f"ingest alone: {limit:,.0f} rows/s")
-    loaded = await _alerts(seconds, SHARE * limit / ingest.ROWS)
+    loaded = await _alerts(seconds, SHARE * limit / ROWS)
     calm = await _alerts(max(10, seconds // 3), None)
     latency = loaded["latency_ms"]
     assert isinstance(latency, dict)
@@ -62,7 +64,7 @@ async def _limit(batches: int) -> float:
     with tempfile.TemporaryDirectory(prefix="headgate-bench-", ignore_cleanup_errors=True) as home:
         async with Stack(Path(home), stages=(), any_ports=True) as stack:
             await ingest.enrol(stack)
-            return (await ingest.drain(stack, 1, batches)).rows_per_s
+            return (await drain(ingest.Embedded(stack), 1, batches)).rows_per_s
 
 
 async def _alerts(seconds: int, batches_per_s: float | None) -> dict[str, object]:

@@ -70,12 +70,17 @@ class Report:
         return 0 if line["reached"] else 1
 
 
-def arguments(prog: str, description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return the options every benchmark shares: ``json`` and ``quick``."""
+def options_of(prog: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options every benchmark shares: ``json`` and ``quick``."""
     parser = argparse.ArgumentParser(prog=f"headgate bench {prog}", description=description)
     parser.add_argument("--json", action="store_true", help="print the last line only")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work: a smoke test")
-    return parser.parse_args(argv)
+    return parser
+
+
+def arguments(prog: str, description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what was asked of a benchmark that has no other options."""
+    return options_of(prog, description).parse_args(argv)
 
 
 def tell(line: str) -> None:

@@ -7,20 +7,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-BENCHES: Final = ("wire", "hub", "ingest", "alert")
+SHORT: Final = ("wire", "hub", "ingest", "cluster", "alert")
+BENCHES: Final = (*SHORT, "growth")
 _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one benchmark, or all of them one after another; return 0 if every target is met."""
+    """Run one benchmark, or the short ones one after another; return 0 if every target is met."""
     parser = argparse.ArgumentParser(
         prog="headgate bench",
         description="Measure against the targets; the last line of each is one JSON object.",
+        epilog=f"all: {', '.join(SHORT)}. Other options go to the benchmark: bench NAME --help.",
+        add_help=not any(each in BENCHES for each in arguments),
     )
     parser.add_argument("bench", choices=(*BENCHES, "all"), help="what to measure")
     parser.add_argument("--json", action="store_true", help="print the JSON lines only")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work: a smoke test")
-    chosen = parser.parse_args(list(arguments))
+    chosen, its_own = parser.parse_known_args(list(arguments))
+    if chosen.bench == "all" and its_own:
+        parser.error(f"{' '.join(its_own)}: say which benchmark")
     if not (_CHECKOUT / "benchmarks" / "report.py").exists():
         print(
             "headgate: benchmarks are not installed\n  -> run `make bench` in a checkout",
@@ -28,10 +33,12 @@ def run(arguments: Sequence[str]) -> int:
         )
         return 1
     flags = [flag for flag in ("--json", "--quick") if getattr(chosen, flag[2:])]
-    wanted = BENCHES if chosen.bench == "all" else (chosen.bench,)
+    wanted = SHORT if chosen.bench == "all" else (chosen.bench,)
     codes = [
         subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{bench}", *flags], cwd=_CHECKOUT, check=False
+            [sys.executable, "-m", f"benchmarks.{bench}", *flags, *its_own],
+            cwd=_CHECKOUT,
+            check=False,
         ).returncode
         for bench in wanted
     ]
