@@ -4,8 +4,10 @@ Standard library only, so the hub's agent can use it and stay small. A folder is
 ``cert.pem`` (with its chain), ``key.pem``, ``trust.pem`` (the roots to trust).
 """
 
+import re
 import ssl
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +15,12 @@ from certs.core.names import client_of
 from certs.core.profile import Role
 
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of 1.2; those of 1.3 are AEAD by definition
+
+_PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+# RFC 5280 4.1.2.5: two times beside each other, UTCTime until 2049, then GeneralizedTime.
+_VALIDITY: Final = re.compile(
+    rb"\x30[\x1e-\x22](?:\x17\x0d\d{12}|\x18\x0f\d{14})Z(?:\x17\x0d|\x18\x0f)(\d{12}|\d{14})Z"
+)
 
 
 class Client(NamedTuple):
@@ -86,6 +94,23 @@ def client_name(certificate: Any) -> Client | None:
     if len(names) != 1 or len(uris) != 1 or (found := client_of(uris[0])) is None:
         return None
     return Client(*found) if found[1] == names[0] else None
+
+
+def ends_ms(identity: Path) -> int:
+    """Return when the certificate in a folder ends, Unix ms.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is none.
+    """
+    pem = _PEM.search((identity / "cert.pem").read_text())
+    found = _VALIDITY.search(ssl.PEM_cert_to_DER_cert(pem[0])) if pem else None
+    if found is None:
+        raise ValueError(f"{identity / 'cert.pem'} is no certificate")
+    text = found[1].decode()
+    century = "" if len(text) == 14 else "20"
+    end = datetime.strptime(f"{century}{text}", "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    return round(end.timestamp()) * 1_000
 
 
 @dataclass(slots=True)

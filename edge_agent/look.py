@@ -9,8 +9,16 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from certs.tls import ends_ms
 from edge_agent.adapters.room import disk_free_bytes
-from edge_agent.settings import Address, HubSettings, SettingsError, read_token
+from edge_agent.settings import (
+    Address,
+    HubSettings,
+    SettingsError,
+    check_certificate,
+    read_token,
+)
+from wire.clock import SystemClock
 from wire.errors import InfrastructureError
 from wire.limits import MIB
 
@@ -71,11 +79,7 @@ class SpoolState:
 
 def faults(settings: HubSettings) -> Iterator[Fault]:
     """Yield what keeps this hub from running here, each with the command that helps."""
-    try:
-        read_token(settings.uplink.token_file)
-    except SettingsError as exc:
-        enrol = f"python -m gateway enrol {settings.hub_id} --role hub --region {settings.region}"
-        yield Fault(str(exc), f"{enrol} --identities DIR --token-file {settings.uplink.token_file}")
+    yield from _proof_faults(settings)
     yield from _disk_faults(settings)
     listen, sensors = settings.sensors.listen, settings.sensors.url
     if listen is not None:
@@ -89,8 +93,10 @@ def faults(settings: HubSettings) -> Iterator[Fault]:
                 f"sensors.listen: {listen.host}:{listen.port} cannot be used: {why}",
                 f"ss -ltnp 'sport = :{listen.port}'",
             )
-    for key, address in (("uplink.url", settings.uplink.url), ("sensors.url", sensors)):
-        if address is not None and (why := _unreachable(address)):
+    brokers = [("uplink.url", node) for node in settings.uplink.url.nodes]
+    brokers += [("sensors.url", sensors)] if sensors else []
+    for key, address in brokers:
+        if why := _unreachable(address):
             yield Fault(
                 f"{key}: nobody answers at {address.host}:{address.port}: {why}",
                 f"nc -vz {address.host} {address.port}",
@@ -120,6 +126,26 @@ def spool_state(settings: HubSettings) -> SpoolState:
     return SpoolState(
         batches, rows, size, bytes_max, oldest_ms, newest_ms, intake, quarantined, days_left
     )
+
+
+def _proof_faults(settings: HubSettings) -> Iterator[Fault]:
+    uplink, hub_id = settings.uplink, settings.hub_id
+    try:
+        if uplink.token_file is not None:
+            read_token(uplink.token_file)
+        if uplink.certificate_dir is not None:
+            check_certificate(uplink.certificate_dir, hub_id)
+            if ends_ms(uplink.certificate_dir) <= SystemClock().now_ms():
+                yield Fault(
+                    f"{uplink.certificate_dir}/cert.pem has ended, or this clock is ahead",
+                    "headgate certs renew (on the platform; carry cert.pem here)",
+                )
+    except SettingsError as exc:
+        enrol = f"python -m gateway enrol {hub_id} --role hub --region {settings.region}"
+        helps = f"{enrol} --identities DIR --token-file {uplink.token_file}"
+        if uplink.certificate_dir is not None:
+            helps = f"headgate certs request {hub_id} --out {uplink.certificate_dir}"
+        yield Fault(str(exc), helps)
 
 
 def _disk_faults(settings: HubSettings) -> Iterator[Fault]:

@@ -9,14 +9,16 @@ import secrets
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from edge_agent.adapters.certificate import Certificate
 from edge_agent.adapters.mqtt import Account
 from edge_agent.adapters.room import disk_free_bytes
 from edge_agent.adapters.spool import SpoolSettings, SqliteSpool
@@ -31,7 +33,7 @@ from edge_agent.forward import Forward
 from edge_agent.health import Inside, Reporter, ScoringFault, scoring_fault
 from edge_agent.ports import SensorSide
 from edge_agent.receive import Receive
-from edge_agent.settings import HubSettings, SettingsError, read_token
+from edge_agent.settings import HubSettings, SettingsError, check_certificate, read_token
 from water.bands import bands
 from water.model import MalformedBundleError, Model, load, shipped
 from water.screening import plausible
@@ -57,15 +59,33 @@ def run(settings: HubSettings) -> None:
         SpoolMismatchError: It is another hub's.
         LinkLostError: In a group: the sensors cannot be served here.
     """
-    token = read_token(settings.uplink.token_file)
+    accounts = _accounts(settings)
     with suppress(ModuleNotFoundError):  # faster where it is installed, the same where it is not
         import uvloop
 
         uvloop.install()
-    asyncio.run(_until_told(settings, token))
+    asyncio.run(_until_told(settings, accounts))
 
 
-async def _until_told(settings: HubSettings, token: str) -> None:
+def _accounts(settings: HubSettings) -> Iterator[Account]:
+    """Return who we are at each of the broker's nodes, round and round.
+
+    Hubs begin at different nodes. A client id others can guess is one they can throw out: by
+    certificate, where a hub may choose, random digits follow the hub's own.
+    """
+    uplink, hub_id = settings.uplink, settings.hub_id
+    nodes = random.SystemRandom().sample(uplink.url.nodes, len(uplink.url.nodes))
+    if uplink.certificate_dir is not None:
+        check_certificate(uplink.certificate_dir, hub_id)
+        certificate = Certificate(uplink.certificate_dir)
+        client_id = f"{hub_id}.{secrets.token_hex(8)}"
+        return cycle([Account(*node, client_id, certificate=certificate) for node in nodes])
+    assert uplink.token_file is not None, "settings ask for exactly one"
+    token = read_token(uplink.token_file)
+    return cycle([Account(*node, hub_id, hub_id, token) for node in nodes])
+
+
+async def _until_told(settings: HubSettings, accounts: Iterator[Account]) -> None:
     clock = SystemClock()
     told = asyncio.Event()
 
@@ -75,7 +95,7 @@ async def _until_told(settings: HubSettings, token: str) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    async with _hub(settings, token, clock) as hub:
+    async with _hub(settings, accounts, clock) as hub:
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(hub.receive.run(), name="receive"),
@@ -99,14 +119,17 @@ class _Hub:
 
 
 @asynccontextmanager
-async def _hub(settings: HubSettings, token: str, clock: Clock) -> AsyncIterator[_Hub]:
+async def _hub(
+    settings: HubSettings, accounts: Iterator[Account], clock: Clock
+) -> AsyncIterator[_Hub]:
     in_turn = OwnThread("spool")
     try:
         spool = await in_turn(_spool, settings)
         try:
             model = await in_turn(model_of, shipped)
             collector = await in_turn(_collector, settings, spool, clock, model)
-            yield _composed(settings, token, clock, in_turn, spool, collector, scoring_fault(model))
+            fault = scoring_fault(model)
+            yield _composed(settings, accounts, clock, in_turn, spool, collector, fault)
         finally:
             await in_turn(spool.close)
     finally:
@@ -153,7 +176,7 @@ def _collector(
 
 def _composed(
     settings: HubSettings,
-    token: str,
+    accounts: Iterator[Account],
     clock: Clock,
     in_turn: OwnThread,
     spool: SqliteSpool,
@@ -175,13 +198,11 @@ def _composed(
         return {"batches_in_flight": outbox.in_flight, "window": outbox.window}
 
     outbox = Outbox(spool.epoch)
-    url = settings.uplink.url
-    account = Account(url.host, url.port, settings.hub_id, settings.hub_id, token)
     started_ms = clock.steady_ms()
     forward = Forward(
         store=spool,
         in_turn=in_turn,
-        uplink=MqttUplink(account, settings.region, settings.hub_id),
+        uplink=MqttUplink(accounts, settings.region, settings.hub_id),
         outbox=outbox,
         store_id=settings.store_id,
         report=Reporter(

@@ -12,6 +12,12 @@ Example:
     [sensors]
     listen = "127.0.0.1:1884"
     ```
+    At a cluster, instead of the token:
+    ```toml
+    [uplink]
+    url = "mqtts://broker-1.example.org:8883,broker-2.example.org:8883"
+    certificate_dir = "/etc/headgate"
+    ```
 """
 
 import stat
@@ -24,6 +30,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from certs.tls import client_context
 from edge_agent.core.pace import ARRIVALS_PER_S_MAX
 from wire.errors import HeadgateError
 from wire.ids import HubId, Region, UnixMs, is_name
@@ -33,6 +40,8 @@ SPOOL_BYTES_MIN: Final = 8 * MIB
 SPOOL_BYTES_DEFAULT: Final = 1_024 * MIB
 WINDOW_S_MAX: Final = 3_600
 TOKEN_CHARS_MAX: Final = 1_024
+_PORTS: Final = {"mqtt": 1_883, "mqtts": 8_883}
+_BROKERS: Final = 'must be "mqtt://host:port" or "mqtts://host:port", further nodes by ",host:port"'
 
 
 class SettingsError(HeadgateError):
@@ -44,6 +53,18 @@ class Address(NamedTuple):
 
     host: str
     port: int
+
+
+class Brokers(NamedTuple):
+    """The nodes of one broker, any of which will do.
+
+    Attributes:
+        nodes: At least one.
+        is_tls: Whether they are spoken to by certificate.
+    """
+
+    nodes: tuple[Address, ...]
+    is_tls: bool
 
 
 def _name(value: Any) -> Any:
@@ -60,16 +81,38 @@ def _address(value: Any) -> Any:
 
 
 def _broker(value: Any) -> Any:
-    parts = urlsplit(str(value))
-    if parts.scheme != "mqtt" or not parts.hostname or parts.path.strip("/"):
+    found = _brokers(value)
+    if found.is_tls or len(found.nodes) != 1:
         raise ValueError('must be "mqtt://host:port"')
-    if parts.password or parts.username:
+    return found.nodes[0]
+
+
+def _brokers(value: Any) -> Brokers:
+    parts = urlsplit(str(value))
+    if "@" in parts.netloc:
         raise ValueError("must not carry a name or a password: the token has a file of its own")
-    return Address(parts.hostname, parts.port or 1_883)
+    port = _PORTS.get(parts.scheme)
+    if port is None or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(_BROKERS)
+    return Brokers(
+        tuple(_node(each, port) for each in parts.netloc.split(",")), parts.scheme == "mqtts"
+    )
+
+
+def _node(text: str, port: int) -> Address:
+    try:
+        node = urlsplit(f"//{text}")
+        host, port = node.hostname, node.port or port
+    except ValueError as exc:
+        raise ValueError(_BROKERS) from exc
+    if not host:
+        raise ValueError(_BROKERS)
+    return Address(host, port)
 
 
 ListenAddress = Annotated[Address, BeforeValidator(_address)]
 BrokerAddress = Annotated[Address, BeforeValidator(_broker)]
+BrokerNodes = Annotated[Brokers, BeforeValidator(_brokers)]
 
 
 class _Table(BaseModel):
@@ -77,15 +120,28 @@ class _Table(BaseModel):
 
 
 class UplinkSettings(_Table):
-    """The way to the cloud.
+    """The way to the cloud: ``mqtt://`` by token, ``mqtts://`` by certificate.
 
     Attributes:
-        url: The broker: ``mqtt://host:port``.
-        token_file: Holds the hub's token; readable by its owner only.
+        url: The broker: ``mqtts://host:port[,host:port...]``, or ``mqtt://``.
+        token_file: Holds the hub's token; readable by its owner only. ``mqtt://`` needs it.
+        certificate_dir: Holds ``cert.pem``, ``key.pem`` and ``trust.pem``. ``mqtts://`` needs it.
     """
 
-    url: BrokerAddress
-    token_file: Path
+    url: BrokerNodes
+    token_file: Path | None = None
+    certificate_dir: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_proof(self) -> Self:
+        if self.url.is_tls and (self.certificate_dir is None or self.token_file is not None):
+            raise ValueError(
+                "mqtts:// needs certificate_dir (cert.pem, key.pem and trust.pem in it) and no "
+                "token_file; type: headgate certs request HUB --out DIR"
+            )
+        if not self.url.is_tls and (self.token_file is None or self.certificate_dir is not None):
+            raise ValueError("mqtt:// needs token_file; certificate_dir goes with mqtts://")
+        return self
 
 
 class SensorSettings(_Table):
@@ -172,14 +228,35 @@ def read_token(path: Path) -> str:
         SettingsError: It cannot be read, is empty, or others may read it.
     """
     try:
-        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise SettingsError(f"{path}: others may read the hub's token; type: chmod 600 {path}")
+        _refuse_shared(path, "the hub's token")
         token = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{path}: the hub's token cannot be read: {exc}") from exc
     if not 0 < len(token) <= TOKEN_CHARS_MAX:
         raise SettingsError(f"{path}: holds no token")
     return token
+
+
+def check_certificate(folder: Path, hub_id: HubId) -> None:
+    """See that a folder holds what a hub proves itself with. When it ends is not looked at.
+
+    Raises:
+        SettingsError: A file is missing or not what it should be, or others may read the key.
+    """
+    try:
+        _refuse_shared(folder / "key.pem", "the hub's key")
+        client_context(folder / "trust.pem", identity=folder)
+    except OSError as exc:
+        raise SettingsError(
+            f"{folder}: no certificate, key and trust to be used: {exc}; "
+            f"type: headgate certs request {hub_id} --out {folder}, have it issued, and carry "
+            "cert.pem and trust.pem there"
+        ) from exc
+
+
+def _refuse_shared(path: Path, what: str) -> None:
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SettingsError(f"{path}: others may read {what}; type: chmod 600 {path}")
 
 
 def _key(place: tuple[int | str, ...]) -> str:

@@ -13,6 +13,7 @@ from certs.core.ledger import Entry, Reason, Revocation
 from certs.core.names import AltName, alt_names
 from certs.core.plan import due, in_force, newest, renewals, revocable
 from certs.core.profile import HOLDERS, Role, validity
+from wire.queues import SERVICES
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,11 @@ def _fits(found: Entry, wanted: tuple[AltName, ...], key: x509.PublicKey | None)
 
 def _refuse_shared_name(holders: Iterable[Entry], role: Role, name: str) -> None:
     """Brokers log clients in by common name alone: a service must not be taken for a hub."""
+    if role is Role.HUB and name in SERVICES:
+        raise CertsError(
+            f"{name} is a stage's name, and a broker would let the hub in as the stage",
+            hint=f"choose another name; a stage's certificate: headgate certs issue service {name}",
+        )
     clients = {Role.HUB, Role.SERVICE}
     for each in holders:
         if role in clients and each.role in clients - {role} and each.name == name:

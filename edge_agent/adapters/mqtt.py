@@ -6,6 +6,7 @@ broker acknowledges what it may drop: nobody above may take either for more than
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Final, cast
 
 import aiomqtt
 
+from edge_agent.adapters.certificate import Certificate
 from edge_agent.ports import LinkLostError
 from edge_agent.tasks import heed_cancellation
 
@@ -36,6 +38,7 @@ class Account:
         client_id: Ours; a second connection with it ends the first.
         username: None for an anonymous one.
         password: Never shown.
+        certificate: What we prove ourselves with; None speaks in the clear.
     """
 
     host: str
@@ -43,6 +46,7 @@ class Account:
     client_id: str
     username: str | None = None
     password: str | None = None
+    certificate: Certificate | None = None
 
     def __repr__(self) -> str:
         """Show where to, never the password."""
@@ -57,12 +61,16 @@ class Will:
     body: bytes
 
 
+class _HungUpError(aiomqtt.MqttError):
+    """The broker ended the connection where it should have answered."""
+
+
 class _Client(aiomqtt.Client):
     """A client that does not wait for the answer of a broker that hung up before giving it."""
 
     def _on_disconnect(self, *told: Any) -> None:
         if not self._connected.done():
-            self._connected.set_exception(aiomqtt.MqttError("hung up instead of answering"))
+            self._connected.set_exception(_HungUpError("hung up instead of answering"))
         super()._on_disconnect(*told)
 
 
@@ -123,9 +131,11 @@ async def connect(
     Raises:
         LinkLostError: On entry, within the deadline, if that cannot be.
     """
+    certificate = account.certificate
     client = _Client(
         account.host,
         account.port,
+        tls_context=certificate.context() if certificate else None,
         identifier=account.client_id,
         username=account.username,
         password=account.password,
@@ -139,7 +149,7 @@ async def connect(
         logger=_quiet,
     )
     client.pending_calls_threshold = UNDER_WAY_MAX
-    with _translated():
+    with _translated(certificate):
         await client.__aenter__()
     try:
         yield Connection(client)
@@ -152,10 +162,20 @@ async def connect(
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(certificate: Certificate | None = None) -> Iterator[None]:
     try:
         yield
     except aiomqtt.MqttError as exc:
         heed_cancellation()
-        raise LinkLostError(str(exc)) from exc
+        advice = _advice(exc, certificate) if certificate else ""
+        raise LinkLostError(f"{exc}{advice}") from exc
     heed_cancellation()
+
+
+def _advice(refusal: aiomqtt.MqttError, certificate: Certificate) -> str:
+    """Return what to do if a connection was not opened; nothing where the network is at fault."""
+    cause = refusal.__context__  # what the library made its own error of
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"; {certificate.stranger()}"
+    answered = isinstance(refusal, _HungUpError | aiomqtt.MqttCodeError)
+    return f"; {certificate.refused()}" if answered or isinstance(cause, ssl.SSLError) else ""

@@ -1,10 +1,11 @@
 """The uplink over MQTT: the hub under its own id, on its own literal topics."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from edge_agent.adapters.certificate import Certificate
 from edge_agent.adapters.mqtt import (
     ANSWER_WITHIN_S,
     UNDER_WAY_MAX,
@@ -14,7 +15,7 @@ from edge_agent.adapters.mqtt import (
     connect,
 )
 from edge_agent.core.outbox import URGENT_WINDOW, WINDOW_MAX
-from edge_agent.ports import Link
+from edge_agent.ports import Link, LinkLostError
 from wire.ids import HubId, Region
 from wire.limits import RESEND_AFTER_MS
 from wire.topics import Channel, topic
@@ -31,12 +32,12 @@ class MqttUplink:
     """``Uplink`` to any MQTT 3.1.1 broker.
 
     Attributes:
-        account: Where the broker is; client id and user name are the hub's.
+        accounts: The broker's nodes, to be tried one after another without end.
         region: Where the hub stands: the first part of its topics.
         hub_id: The second part.
     """
 
-    account: Account
+    accounts: Iterator[Account]
     region: Region
     hub_id: HubId
 
@@ -44,11 +45,10 @@ class MqttUplink:
     async def open(self, will: bytes) -> AsyncIterator[Link]:
         """See ``Uplink``."""
         last_will = Will(topic(self.region, self.hub_id, Channel.STATUS), will)
-        async with connect(
-            self.account, queued_max=RECEIPTS_QUEUED_MAX, will=last_will
-        ) as connection:
+        account = next(self.accounts)
+        async with connect(account, queued_max=RECEIPTS_QUEUED_MAX, will=last_will) as connection:
             await connection.subscribe(topic(self.region, self.hub_id, Channel.RECEIPT))
-            yield _MqttLink(connection, self.region, self.hub_id)
+            yield _MqttLink(connection, self.region, self.hub_id, account.certificate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,17 @@ class _MqttLink:
     connection: Connection
     region: Region
     hub_id: HubId
+    certificate: Certificate | None
 
     async def publish(self, channel: Channel, body: bytes, *, retain: bool = False) -> None:
-        """See ``Link``."""
+        """See ``Link``.
+
+        The hub's health goes out every minute: the moment to see whether its certificate has been
+        renewed. A link that began with the one before is then given up, and another is opened.
+        """
+        renewed = channel is Channel.HEALTH and self.certificate and self.certificate.is_renewed()
+        if renewed:
+            raise LinkLostError("our certificate was renewed: connecting again to show it")
         name = topic(self.region, self.hub_id, channel)
         await self.connection.publish(name, body, retain=retain)
 

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,9 +48,19 @@ class Agent:
         cls, gateway: Gateway, port: int, *, uplink_port: int | None = None, **settings: object
     ) -> "Agent":
         """Write the settings of ``hub-1`` under a gateway's folder."""
-        folder = gateway.folder / "hub-1"
-        folder.mkdir()
         gateway.enrol("hub-1", Role.HUB)
+        uplink = {
+            "url": f"mqtt://127.0.0.1:{uplink_port or gateway.port}",
+            "token_file": f"{gateway.folder}/hub-1.token",
+        }
+        return cls.dialling(gateway.folder / "hub-1", port, uplink, **settings)
+
+    @classmethod
+    def dialling(
+        cls, folder: Path, port: int, uplink: Mapping[str, str], **settings: object
+    ) -> "Agent":
+        """Write the settings of ``hub-1`` with this way to the cloud into a new folder."""
+        folder.mkdir()
         values = {
             "hub_id": "hub-1",
             "region": "north",
@@ -59,8 +69,7 @@ class Agent:
             **settings,
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
-        lines += ["[uplink]", f'url = "mqtt://127.0.0.1:{uplink_port or gateway.port}"']
-        lines += [f'token_file = "{gateway.folder}/hub-1.token"']
+        lines += ["[uplink]", *(f"{key} = {json.dumps(value)}" for key, value in uplink.items())]
         lines += ["[sensors]", f'listen = "127.0.0.1:{port}"']
         (folder / "hub.toml").write_text("\n".join(lines))
         return cls(folder, port)

@@ -33,7 +33,7 @@ _READERS: Final = {
     "detect": (Queue.DETECT, Queue.DETECT_URGENT),
     "alert": (Lane.HIGH,),
     "refresh": (Queue.HEALTH, Lane.MEDIUM),
-    "work": (Lane.LOW,),
+    "work": (Lane.LOW, Queue.DEAD_JOBS),
 }
 
 
@@ -192,11 +192,16 @@ def _ready(program: Program, pid: int) -> bool:
 
 
 @contextmanager
-def rabbits(nodes: int) -> Iterator[Rabbits]:
-    """Start a cluster and declare its topology; it is gone at the end, with all it kept."""
+def rabbits(nodes: int, authority: Authority | None = None) -> Iterator[Rabbits]:
+    """Start a cluster and declare its topology; it is gone at the end, with all it kept.
+
+    Args:
+        nodes: How many.
+        authority: Who names everybody; one made for the occasion if None.
+    """
     binaries = rabbitmq()
     with tempfile.TemporaryDirectory(prefix="headgate-rabbit-") as scratch:
-        authority = Authority.make(Path(scratch, "pki"))
+        authority = authority or Authority.make(Path(scratch, "pki"))
         placed = cluster(
             binaries, Path(scratch, "nodes"), authority.issue("localhost"), nodes=nodes
         )
