@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from headgate.prove.heal import Healing, worst_heal_s
-from headgate.prove.plan import Target
+from headgate.prove.plan import TARGETS, Target
 
 NOTHING_LOST: Final = "nothing lost"
 COUNTS: Final = (
@@ -32,6 +32,9 @@ def account(
     verdicts: Sequence[Mapping[str, Any]],
     healings: Sequence[Healing],
     unsettled: Sequence[str] = (),
+    *,
+    targets: Sequence[Target] = TARGETS,
+    more: Mapping[str, Any] | None = None,
 ) -> Account:
     """Return the account of a run.
 
@@ -39,7 +42,9 @@ def account(
         seed: Of the run.
         verdicts: The oracle's, one a fleet; they add up.
         healings: Of every fault.
-        unsettled: What was still on its way when time ran out, in words.
+        unsettled: What was still on its way when time ran out, or else wrong, in words.
+        targets: What was there to be broken.
+        more: Further figures of this river.
     """
     totals: dict[str, int] = {
         name: sum(int(verdict[name]) for verdict in verdicts) for name in COUNTS
@@ -48,8 +53,9 @@ def account(
     worst_s = worst_heal_s(healings)
     return {
         **totals,
-        "kills": {str(target): done[target] for target in Target},
+        "kills": {str(target): done[target] for target in targets},
         "worst_heal_s": None if worst_s is None else round(worst_s, 2),
+        **(more or {}),
         "verdict": _verdict(totals, healings, unsettled),
         "seed": seed,
     }
@@ -58,14 +64,16 @@ def account(
 def table(account: Account) -> str:
     """Return the account for people."""
     kills = ", ".join(f"{name} {count}" for name, count in account["kills"].items())
+    felt = account.get("unavailable_s_max", {})
     rows = [
         *((name.replace("_", " "), f"{account[name]:,}") for name in COUNTS),
         ("kills", kills),
         ("worst heal", f"{account['worst_heal_s']} s"),
+        *((f"felt {kind}", f"{seconds:.1f} s unavailable") for kind, seconds in felt.items()),
         ("seed", account["seed"]),
         ("verdict", account["verdict"]),
     ]
-    return "\n".join(f"  {name:<20}{value}" for name, value in rows)
+    return "\n".join(f"  {name:<24}{value}" for name, value in rows)
 
 
 def _verdict(

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +16,17 @@ from headgate.prove.prove import Wish, prove
 from headgate.prove.river import Flood
 from headgate.stack.errors import StackError
 
+Proof = Callable[[Wish, Path, Callable[[str], None]], Awaitable[Account]]
 INTERRUPTED: Final = 130
 _RATE_PER_SENSOR: Final = 10.0
 _EPILOG: Final = """\
 Sensors keep each reading until their hub has it on disk; one in ten does not, and what a kill
 costs those is counted as lost_before_commit. The verdict is "nothing lost" only if nothing is
 missing, extra or conflicting, in readings and in alerts.
+
+With --cluster nodes are killed, frozen and rolled, ingest is frozen, and one hub's certificate is
+revoked: held_by_revoked is what it kept, which must arrive once it is let in again.
+unavailable_s_max is, for each kind of fault, the longest time no row of an affected hub was stored.
 
 exit status: 0 nothing lost, 1 anything else, 2 wrong usage, 130 interrupted
 """
@@ -38,7 +43,8 @@ def run(arguments: list[str]) -> int:
         return _fail(exc)
     proved = interrupted = False
     try:
-        found = asyncio.run(_until_interrupted(wish, home, _quiet if asked.json else _tell))
+        proof = _at_cluster() if asked.cluster else prove
+        found = asyncio.run(_until_interrupted(proof, wish, home, _quiet if asked.json else _tell))
         interrupted = found is None
         proved = found is not None and found["verdict"] == NOTHING_LOST
     except StackError as exc:
@@ -51,7 +57,15 @@ def run(arguments: list[str]) -> int:
     return 0 if proved else 1
 
 
-async def _until_interrupted(wish: Wish, home: Path, tell: Callable[[str], None]) -> Account | None:
+def _at_cluster() -> Proof:
+    from headgate.prove.cluster import prove_cluster  # imports what only a cluster needs
+
+    return prove_cluster
+
+
+async def _until_interrupted(
+    proof: Proof, wish: Wish, home: Path, tell: Callable[[str], None]
+) -> Account | None:
     """Return the account, or None once Ctrl-C or SIGTERM has ended everything."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
@@ -65,7 +79,7 @@ async def _until_interrupted(wish: Wish, home: Path, tell: Callable[[str], None]
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     try:
-        return await prove(wish, home, tell)
+        return await proof(wish, home, tell)
     except asyncio.CancelledError:
         sys.stderr.write("stopped; nothing runs any more\n")
         return None
@@ -116,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=_positive, default=30.0, help="how long faults strike (default 30)")
     add("--seed", type=int, default=1, help="the same seed strikes the same (default 1)")
     add("--json", action="store_true", help="print one JSON object and nothing else")
+    add("--cluster", action="store_true", help="at three RabbitMQ nodes instead of one broker")
     add("--home", type=Path, help="empty folder for the data, kept (default: temporary)")
     add("--hubs", type=_count, default=3, help="every second has windows (default 3)")
     add("--sensors", type=_count, default=20, help="on each hub (default 20)")

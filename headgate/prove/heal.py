@@ -34,18 +34,25 @@ class Healing:
         name: Of the process or hub.
         heal_s: From the kill, or from the end of a link's bad time, to the first evidence that it
             works again; None if none came in time.
+        struck_ms: When it was done, Unix milliseconds.
+        healed_ms: When that evidence was there, or was given up.
+        hubs: Whose readings pass what was broken.
     """
 
     strike: Strike
     name: str
     heal_s: float | None
+    struck_ms: int = 0
+    healed_ms: int = 0
+    hubs: tuple[str, ...] = ()
 
 
 def works_again(target: Target, hubs: Collection[str], since_ms: int, seen: Seen) -> bool:
     """Return whether the store shows that a target works again.
 
-    An agent: a batch of a life born since was stored. Link, broker, ingest, PostgreSQL: a batch of
-    one of the hubs, received since, was stored; a hub may still be away for reasons of its own.
+    An agent: a batch of a life born since was stored. Link, broker, node, ingest, PostgreSQL: a
+    batch of one of the hubs, received since, was stored; a hub may still be away for reasons of
+    its own.
     Detection: it committed. Alerts: nothing found before then is unanswered.
 
     Args:
@@ -60,12 +67,14 @@ def works_again(target: Target, hubs: Collection[str], since_ms: int, seen: Seen
     match target:
         case Target.AGENT:
             return _any_since(seen.born_ms, hubs, since_ms)
-        case Target.LINK | Target.BROKER | Target.INGEST | Target.POSTGRES:
+        case Target.LINK | Target.BROKER | Target.NODE | Target.INGEST | Target.POSTGRES:
             return _any_since(seen.received_ms, hubs, since_ms)
         case Target.DETECT:
             return (seen.evaluated_ms or 0) > since_ms
         case Target.ALERT:
             return seen.unsettled_ms is None or seen.unsettled_ms > since_ms
+        case Target.HUB:
+            raise AssertionError("a hub thrown out does not come back")
 
 
 def worst_heal_s(healings: Iterable[Healing]) -> float | None:

@@ -30,6 +30,7 @@ class Link:
     accepted: int = 0
     _near: set[asyncio.StreamWriter] = field(default_factory=set)
     _far: set[asyncio.StreamWriter] = field(default_factory=set)
+    _deaf: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def cut(self) -> None:
         """Break every connection on both sides, now."""
@@ -37,8 +38,11 @@ class Link:
             writer.transport.abort()
 
     def half_open(self) -> None:
-        """Break the far side only: the near one hears nothing of it and nothing any more."""
-        self.black_hole = True
+        """Break the far side of every connection: the near one hears nothing of it, nor ever again.
+
+        New connections are good.
+        """
+        self._deaf |= self._near
         for writer in self._far:
             writer.transport.abort()
 
@@ -57,22 +61,24 @@ class Link:
         self._far.add(far_writer)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pump(near, far_writer), name="link-up")
-                tasks.create_task(self._pump(far, writer), name="link-down")
+                tasks.create_task(self._pump(near, far_writer, writer), name="link-up")
+                tasks.create_task(self._pump(far, writer, writer), name="link-down")
         finally:
-            self._near.discard(writer)
-            self._far.discard(far_writer)
+            for writers in (self._near, self._far, self._deaf):
+                writers -= {writer, far_writer}
             writer.transport.abort()
             far_writer.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, near: asyncio.StreamWriter
+    ) -> None:
         with suppress(OSError):
             while piece := await reader.read(PIECE_BYTES):
                 await asyncio.sleep(self.delay_s)
-                if not self.black_hole:
+                if not (self.black_hole or near in self._deaf):
                     writer.write(piece)
                     await writer.drain()
-        if not self.black_hole:
+        if not (self.black_hole or near in self._deaf):
             writer.transport.abort()
 
 

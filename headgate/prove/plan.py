@@ -31,6 +31,8 @@ class Target(StrEnum):
     ALERT = "alert"
     POSTGRES = "postgres"
     LINK = "link"
+    NODE = "node"
+    HUB = "hub"
 
 
 class Fault(StrEnum):
@@ -40,6 +42,10 @@ class Fault(StrEnum):
     CUT = "cut"  # both ends hear of it, and nobody answers for a while
     BLACK_HOLE = "black hole"  # nothing passes, nobody hears of it
     DELAY = "delay"
+    HALF_OPEN = "half open"  # one side is gone, the other never hears of it
+    FREEZE = "freeze"  # stands still, with all its connections
+    ROLL = "roll"  # told to end and started again, one after the other
+    REVOKE = "revoke"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,9 @@ class Strike:
         at_s: Seconds after the sensors began.
         target: What.
         fault: How.
-        victim: Which of several hubs, links or ingest workers; 0-based.
-        lasts_s: How long a link stays bad; 0 for a kill.
+        victim: Which of several hubs, links or ingest workers; 0-based. Of nodes, 0 is the one
+            that leads the ``ingest`` queue at that moment.
+        lasts_s: How long a link stays bad or a process frozen; 0 for a kill.
     """
 
     at_s: float
@@ -60,9 +67,16 @@ class Strike:
     victim: int = 0
     lasts_s: float = 0.0
 
+    @property
+    def kind(self) -> str:
+        """What is called one kind of fault."""
+        return f"{self.target} {self.fault}"
 
+
+TARGETS: Final = tuple(target for target in Target if target not in (Target.NODE, Target.HUB))
+"""What there is on one machine; the rest is a cluster's."""
 KINDS: Final = (
-    *((target, Fault.KILL) for target in Target if target is not Target.LINK),
+    *((target, Fault.KILL) for target in TARGETS if target is not Target.LINK),
     (Target.LINK, Fault.CUT),
     (Target.LINK, Fault.BLACK_HOLE),
     (Target.LINK, Fault.DELAY),

@@ -42,13 +42,13 @@ async def prove(wish: Wish, home: Path, tell: Callable[[str], None]) -> Account:
     async with stack_with_hubs(home, wish.hubs, lambda line: None) as (stack, hubs):
         witness = Witness(stack.database_url)
         try:
-            async with _sensors(stack, hubs, wish) as fleets:
+            async with sensors(stack, hubs, wish, 2 * HEAL_WITHIN_S) as fleets:
                 tell(f"{wish.hubs} hubs of {wish.flood.sensors} sensors; {len(strikes)} faults")
                 began = time.monotonic()
                 healings = await Striker(stack, hubs, witness, tell).carry_out(strikes)
                 await asyncio.sleep(wish.seconds - (time.monotonic() - began))
                 tell("nothing is broken any more: the sensors stop, the rest drains")
-                unsettled = await _drained(fleets)
+                unsettled = await drained(fleets)
             unsettled += await settle(stack, hubs, witness)
             tell("counting")
             verdicts = [await fleet.judge() for fleet in fleets]
@@ -58,20 +58,30 @@ async def prove(wish: Wish, home: Path, tell: Callable[[str], None]) -> Account:
 
 
 @asynccontextmanager
-async def _sensors(stack: Stack, hubs: list[Hub], wish: Wish) -> AsyncIterator[list[Fleet]]:
-    """Run a fleet for each length of window; none outlives this."""
+async def sensors(
+    stack: Stack, hubs: Sequence[Hub], wish: Wish, beyond_s: float
+) -> AsyncIterator[list[Fleet]]:
+    """Run a fleet for each kind of hub; none outlives this.
+
+    Args:
+        stack: Where the hubs are.
+        hubs: Of every kind.
+        wish: How much the sensors say.
+        beyond_s: How much longer than wished they go on, if nobody stops them.
+    """
     fleets: list[Fleet] = []
     try:
-        for window_s in sorted({hub.window_s for hub in hubs}):
-            alike = [hub for hub in hubs if hub.window_s == window_s]
-            fleets.append(Fleet(stack, alike, wish.flood, wish.seconds + 2 * HEAL_WITHIN_S))
+        for kind in sorted({hub.fleet for hub in hubs}):
+            alike = [hub for hub in hubs if hub.fleet == kind]
+            flood = wish.flood.small() if alike[0].is_guest else wish.flood
+            fleets.append(Fleet(stack, alike, flood, wish.seconds + beyond_s))
         yield fleets
     finally:
         for fleet in fleets:
             fleet.kill()
 
 
-async def _drained(fleets: Sequence[Fleet]) -> list[str]:
+async def drained(fleets: Sequence[Fleet]) -> list[str]:
     """Stop the sensors; return in words what no hub ever took from them."""
     async with asyncio.TaskGroup() as tasks:
         stopping = [tasks.create_task(fleet.stop(), name="sensors-stop") for fleet in fleets]

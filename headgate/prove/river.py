@@ -37,15 +37,22 @@ class Hub:
         name: Its id, and its agent's name in the stack.
         window_s: Length of its windows; 0 = it sends every reading.
         config: Its ``edge.toml``.
-        link: The only way it has to the broker.
+        links: The only ways it has to the broker, one a node.
         sensors_port: Where its sensors reach it.
+        is_guest: Whether it is there to be thrown out, with sensors apart.
     """
 
     name: str
     window_s: int
     config: Path
-    link: Link
+    links: tuple[Link, ...]
     sensors_port: int
+    is_guest: bool = False
+
+    @property
+    def fleet(self) -> tuple[int, bool]:
+        """What hubs share whose sensors are judged together."""
+        return self.window_s, self.is_guest
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +69,23 @@ class Flood:
     sensors: int
     rate: float
 
+    def small(self) -> "Flood":
+        """Return a quarter of it, of sensors of the same pace."""
+        sensors = max(1, self.sensors // 4)
+        return Flood(self.seed, sensors, self.rate * sensors / self.sensors)
+
 
 class Fleet:
-    """The sensors of some hubs that share a window length, so that one judgement fits them all."""
+    """The sensors of some hubs that are judged alike, so that one judgement fits them all."""
 
     def __init__(self, stack: Stack, hubs: Sequence[Hub], flood: Flood, seconds: float) -> None:
         """Start them; they measure for at most ``seconds``."""
-        self._stack, self._window_s = stack, hubs[0].window_s
-        kind = f"window-{self._window_s}"
+        self._stack, self._window_s, self.is_guest = stack, *hubs[0].fleet
+        kind = "guest" if self.is_guest else f"window-{self._window_s}"
         self.ledger = stack.home.root / f"ledger-{kind}"
         brokers = [word for hub in hubs for word in ("--broker", _address(hub))]
-        first = _FIRST_SENSOR + (_SENSORS_PER_FLEET_MAX if self._window_s else 0)
+        number = 2 if self.is_guest else bool(self._window_s)
+        first = _FIRST_SENSOR + number * _SENSORS_PER_FLEET_MAX
         self.log = stack.home.logs / f"sensors-{kind}.log"
         self._process = Process(
             Program(
@@ -162,21 +175,39 @@ async def stack_with_hubs(
         stack = Stack(home, ingest_workers=INGEST_WORKERS, any_ports=True, tell=tell)
         await exits.enter_async_context(stack)
         links = [await exits.enter_async_context(linked(stack.ports.mqtt)) for _ in range(hubs)]
-        yield stack, [await _start(stack, number, way) for number, way in enumerate(links)]
+        yield (
+            stack,
+            [
+                await start_hub(stack, f"hub-{number + 1}", WINDOW_S * (number % 2), (way,))
+                for number, way in enumerate(links)
+            ],
+        )
 
 
-async def _start(stack: Stack, number: int, way: Link) -> Hub:
-    name, window_s, port = f"hub-{number + 1}", WINDOW_S * (number % 2), free_port(0)
-    config = await stack.enrol_hub(
+async def start_hub(
+    stack: Stack, name: str, window_s: int, ways: tuple[Link, ...], *, is_guest: bool = False
+) -> Hub:
+    """Enrol a hub and run its agent, which reaches the broker through these links only."""
+    port = free_port(0)
+    hub = Hub(
+        name, window_s, await enrolled(stack, name, window_s, ways, port), ways, port, is_guest
+    )
+    log = stack.home.logs / f"edge-{name}.log"
+    await stack.start(edge(name, hub.config, log, *(way.port for way in ways)))
+    return hub
+
+
+async def enrolled(
+    stack: Stack, name: str, window_s: int, ways: Sequence[Link], sensors_port: int
+) -> Path:
+    """Let a hub in and return its ``edge.toml``. Idempotent."""
+    return await stack.enrol_hub(
         name,
         REGION,
         window_s=window_s,
-        uplink={"url": f"mqtt://127.0.0.1:{way.port}"},
-        sensors={"listen": f"127.0.0.1:{port}"},
+        uplink={"url": stack.uplink_url(*(way.port for way in ways))},
+        sensors={"listen": f"127.0.0.1:{sensors_port}"},
     )
-    log = stack.home.logs / f"edge-{name}.log"
-    await stack.start(edge(name, config, log, way.port))
-    return Hub(name, window_s, config, way, port)
 
 
 def _address(hub: Hub) -> str:

@@ -17,8 +17,16 @@ _OPEN_IN_WORDS: Final = {
 }
 
 
-async def settle(stack: Stack, hubs: Sequence[Hub], witness: Witness) -> list[str]:
+async def settle(
+    stack: Stack, hubs: Sequence[Hub], witness: Witness, *, but: Sequence[Hub] = ()
+) -> list[str]:
     """Wait until nothing is on its way; return what still was when time ran out, in words.
+
+    Args:
+        stack: Where the hubs are.
+        hubs: Whose disks must become empty.
+        witness: Asks the store.
+        but: Hubs that are shut out, and may keep what they have.
 
     Raises:
         StackError: A hub's disk cannot be read.
@@ -31,7 +39,7 @@ async def settle(stack: Stack, hubs: Sequence[Hub], witness: Witness) -> list[st
                     left = [f"{count} still on the disk of {hub.name}"]
                     await asyncio.sleep(_EVERY_S)
             while True:
-                if not (left := _words(await witness.still_open())):
+                if not (left := _words(await witness.still_open([hub.name for hub in but]))):
                     return []
                 await asyncio.sleep(_EVERY_S)
     except TimeoutError:

@@ -46,28 +46,36 @@ class Striker:
         return [task.result() for task in felt]
 
     async def _strike(self, strike: Strike) -> Healing:
-        await asyncio.sleep(strike.at_s - (time.monotonic() - self._began))
-        name = self._name(strike)
-        heal_s = None
+        await self._moment(strike)
+        name, struck_ms, heal_s = self._name(strike), now_ms(), None
         try:
-            async with asyncio.timeout(strike.lasts_s + _RUNS_WITHIN_S + HEAL_WITHIN_S):
-                if strike.target is Target.LINK:
-                    heal_s = await self._spoil(strike, name)
-                else:
-                    heal_s = await self._kill(strike, name)
+            async with asyncio.timeout(self._within_s(strike)):
+                heal_s = await self._break(strike, name)
         except TimeoutError:
             self._say(f"{name} has not healed")
         else:
             self._say(f"{name} healed after {heal_s:.1f} s")
-        return Healing(strike, name, heal_s)
+        return Healing(strike, name, heal_s, struck_ms, now_ms(), tuple(self._affected(strike)))
+
+    async def _moment(self, strike: Strike) -> None:
+        await asyncio.sleep(strike.at_s - (time.monotonic() - self._began))
+
+    def _within_s(self, strike: Strike) -> float:
+        return strike.lasts_s + _RUNS_WITHIN_S + HEAL_WITHIN_S
+
+    async def _break(self, strike: Strike, name: str) -> float:
+        """Do it, and undo it where it does not end by itself; return how long it took to heal."""
+        if strike.target is Target.LINK:
+            return await self._spoil(strike, name)
+        return await self._kill(strike, name)
 
     async def _kill(self, strike: Strike, name: str) -> float:
         pid = await self._kill_once_it_runs(name)
-        since_ms = _now_ms()
+        since_ms = now_ms()
         self._say(f"{strike.fault} {name}")
         while not self._runs_again(name, pid):
             await self._witness.news()
-        after_ms = _now_ms() if strike.target is Target.ALERT else since_ms
+        after_ms = now_ms() if strike.target is Target.ALERT else since_ms
         await self._seen_again(strike, after_ms)
         return (self._witness.seen.at_ms - since_ms) / 1_000
 
@@ -83,14 +91,19 @@ class Striker:
                 await asyncio.sleep(_POLL_S)
 
     async def _spoil(self, strike: Strike, name: str) -> float:
-        way = self._hubs[strike.victim].link
+        ways = self._ways(strike)
         self._say(f"{name}: {strike.fault} for {strike.lasts_s:.1f} s")
-        _worsen(way, strike.fault)
+        for way in ways:
+            _worsen(way, strike.fault)
         await asyncio.sleep(strike.lasts_s)
-        _mend(way, strike.fault)
-        good_ms = _now_ms()
+        for way in ways:
+            _mend(way, strike.fault)
+        good_ms = now_ms()
         await self._seen_again(strike, good_ms)
         return (self._witness.seen.at_ms - good_ms) / 1_000
+
+    def _ways(self, strike: Strike) -> Sequence[Link]:
+        return self._hubs[strike.victim].links
 
     async def _seen_again(self, strike: Strike, since_ms: int) -> None:
         hubs = self._affected(strike)
@@ -137,7 +150,9 @@ def _worsen(way: Link, fault: Fault) -> None:
             way.black_hole = True
         case Fault.DELAY:
             way.delay_s = _DELAY_S
-        case Fault.KILL:
+        case Fault.HALF_OPEN:
+            way.half_open()
+        case _:
             raise AssertionError("a link has no process")
 
 
@@ -150,9 +165,12 @@ def _mend(way: Link, fault: Fault) -> None:
             way.cut()  # what it swallowed is missing in the middle of a stream
         case Fault.DELAY:
             way.delay_s = 0.0
-        case Fault.KILL:
+        case Fault.HALF_OPEN:
+            pass  # new connections were good all the time; to find that out is the hub's own task
+        case _:
             raise AssertionError("a link has no process")
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """Return the machine's clock, Unix milliseconds: the store's is the same."""
     return time.time_ns() // 1_000_000

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Collection
 from contextlib import suppress
 from importlib.resources import files
 from typing import Any, Final
@@ -34,11 +35,7 @@ class Witness:
     async def watch(self) -> None:
         """Look again and again, until cancelled; whoever waits for ``news`` is told."""
         while True:
-            if row := await self._ask("seen"):
-                received_ms, born_ms = json.loads(row["received_ms"]), json.loads(row["born_ms"])
-                seen = Seen(
-                    row["at_ms"], received_ms, born_ms, row["evaluated_ms"], row["unsettled_ms"]
-                )
+            if seen := await self.look():
                 async with self._news:
                     self.seen = seen
                     self._news.notify_all()
@@ -50,10 +47,27 @@ class Witness:
             await self._news.wait()
             return self.seen
 
-    async def still_open(self) -> dict[str, int] | None:
-        """Return how many things are still on their way, by name; None if nobody answers."""
-        row = await self._ask("open")
+    async def still_open(self, but: Collection[str] = ()) -> dict[str, int] | None:
+        """Return how many things are still on their way, by name; None if nobody answers.
+
+        Args:
+            but: Hubs that are away and known to be.
+        """
+        row = await self._ask("open", list(but))
         return None if row is None else dict(row)
+
+    async def look(self) -> Seen | None:
+        """Return what the store shows just now; None if nobody answers."""
+        row = await self._ask("seen")
+        if row is None:
+            return None
+        received_ms, born_ms = json.loads(row["received_ms"]), json.loads(row["born_ms"])
+        return Seen(row["at_ms"], received_ms, born_ms, row["evaluated_ms"], row["unsettled_ms"])
+
+    async def stored_ms(self) -> dict[str, list[int]] | None:
+        """Return hub to when batches of it were newly stored; None if nobody answers."""
+        row = await self._ask("stored")
+        return None if row is None else json.loads(row["stored_ms"])
 
     def leave(self) -> None:
         """Let go of the connection. Idempotent."""
@@ -61,12 +75,12 @@ class Witness:
             self._connection.terminate()
             self._connection = None
 
-    async def _ask(self, question: str) -> Any:
+    async def _ask(self, question: str, *arguments: object) -> Any:
         with suppress(*_AWAY):
             async with asyncio.timeout(_ASK_WITHIN_S):
                 if self._connection is None:
                     self._connection = await asyncpg.connect(self._url)
-                return await self._connection.fetchrow(_SQL[question])
+                return await self._connection.fetchrow(_SQL[question], *arguments)
         self.leave()
         return None
 

@@ -17,9 +17,19 @@ select
 
 -- name: open
 -- What is still on its way: lives of hubs with gaps or with batches not evaluated, and findings.
+-- $1: hubs that are away and known to be.
 select
     (select count(*) from hub_ledger
-     where received <> int8multirange(int8range(0, next_sequence))) as gaps,
+     where received <> int8multirange(int8range(0, next_sequence))
+       and hub_id <> all ($1::text [])) as gaps,
     (select count(*) from hub_ledger left join detect_ledger using (hub_id, epoch)
      where not isempty(received - refused - shed - coalesce(evaluated, '{}'))) as unevaluated,
     (select count(*) from findings where settled_at is null) as unsettled;
+
+-- name: stored
+-- When batches of each hub were newly stored.
+select coalesce(json_object_agg(hub_id, times), '{}') as stored_ms from (
+    select hub_id, json_agg(at order by at) as times from (
+        select distinct hub_id, (extract(epoch from stored_at) * 1000)::bigint as at from batch_log
+    ) as commits group by hub_id
+) as hubs;

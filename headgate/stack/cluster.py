@@ -7,7 +7,7 @@ Keys come from the small PKI in the data directory, the topology and every hub's
 import asyncio
 import json
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ from wire.queues import VHOST
 NODES: Final = 3
 _SERVER: Final = "rabbitmq"
 _DECLARE_WITHIN_S: Final = 60.0
+_MEMBERS: Final = "nodes?columns=name,running,partitions"
 
 
 def placed(home: Path) -> Cluster:
@@ -65,6 +66,10 @@ class ClusterStack(Stack):
         self.cluster = nodes
         self._ways = tuple(ways) or tuple(node.amqps for node in nodes.nodes)
 
+    def uplink_url(self, *ports: int) -> str:
+        """See ``Stack``. The hub tries one after the other."""
+        return f"mqtts://{','.join(f'localhost:{port}' for port in ports)}"
+
     async def enrol_hub(
         self, hub_id: str, region: str, *, folder: Path | None = None, **overrides: Any
     ) -> Path:
@@ -77,8 +82,8 @@ class ClusterStack(Stack):
         folder = hub_folder(self.home, hub_id, folder)
         certificate = await asyncio.to_thread(_issue, self.home, hub_id)
         await self._manage("enrol", hub_id, "--region", region)
-        url = ",".join(f"localhost:{node.mqtts}" for node in self.cluster.nodes)
-        uplink = {"url": f"mqtts://{url}", "certificate_dir": str(certificate)}
+        url = self.uplink_url(*(node.mqtts for node in self.cluster.nodes))
+        uplink = {"url": url, "certificate_dir": str(certificate)}
         return write_config(folder, self.facts, hub_id, region, uplink, overrides)
 
     async def revoke_hub(self, hub_id: str) -> None:
@@ -99,11 +104,14 @@ class ClusterStack(Stack):
         return None
 
     async def is_whole(self) -> bool:
-        """Return whether any node may go without any queue losing its majority."""
-        checks = [
-            self._ask(node, "health/checks/node-is-quorum-critical") for node in self.cluster.nodes
-        ]
-        return all([await check is not None for check in checks])
+        """Return whether every node is there, with all the others, and may go without harm."""
+        for node in self.cluster.nodes:
+            seen = json.loads(await self._ask(node, _MEMBERS) or "[]")
+            if len(seen) < len(self.cluster.nodes) or not all(map(_is_well, seen)):
+                return False
+            if await self._ask(node, "health/checks/node-is-quorum-critical") is None:
+                return False
+        return True
 
     def _broker(self) -> Broker:
         nodes = ",".join(f"localhost:{port}" for port in self._ways)
@@ -170,6 +178,10 @@ def _issue(home: Home, hub_id: str) -> Path:
 def _revoke(home: Home, hub_id: str) -> None:
     with opened(home.root, now_ms=SystemClock().now_ms()) as pki:
         holders.revoke(pki, Role.HUB, hub_id, Reason.KEY_COMPROMISE)
+
+
+def _is_well(node: Mapping[str, Any]) -> bool:
+    return bool(node["running"]) and not node.get("partitions")
 
 
 def _current(home: Home, kind: str, name: str) -> Path:

@@ -121,6 +121,11 @@ class Stack:
         """Return the broker's address for a client of that name."""
         return f"mqtt://{name}@127.0.0.1:{self._ports.mqtt}"
 
+    def uplink_url(self, *ports: int) -> str:
+        """Return the broker's address for a hub that reaches it by ports of this machine."""
+        (port,) = ports
+        return f"mqtt://127.0.0.1:{port}"
+
     def token_file(self, stage_name: str) -> Path:
         """Return where a stage's token is."""
         return self.home.token(stage_name)

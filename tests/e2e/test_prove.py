@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from headgate.prove.account import COUNTS, NOTHING_LOST
-from headgate.prove.plan import Target
+from headgate.prove.plan import TARGETS
 from tests.support.wait import until
 
 SMALL = ("--hubs", "2", "--sensors", "10", "--rate", "50")
@@ -38,7 +38,7 @@ def test_nothing_is_lost_by_killing_things() -> None:
     assert account["verdict"] == NOTHING_LOST, (account, done.stderr)
     assert done.returncode == 0
     assert list(account) == [*COUNTS, "kills", "worst_heal_s", "verdict", "seed"]
-    assert set(account["kills"]) == set(Target)
+    assert set(account["kills"]) == set(TARGETS)
     assert all(account["kills"].values())
     sent, stored = account["readings_sent"], account["readings_stored"]
     assert sent == stored + account["lost_before_commit"] + account["refused"]

@@ -75,6 +75,20 @@ async def test_a_black_hole_swallows_without_a_word() -> None:
         pair[1].close()
 
 
+async def test_a_half_open_connection_hears_nothing_more_while_new_ones_are_good() -> None:
+    async with echo() as port, linked(port) as link:
+        pair = await meet(link)
+        await ask(pair, b"x")
+        link.half_open()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ask(pair, b"lost"), 0.3)
+        assert not pair[0].at_eof()
+        again = await meet(link)
+        assert await ask(again, b"x") == b"x"
+        for _, writer in (pair, again):
+            writer.close()
+
+
 async def test_a_slow_link_passes_everything_later() -> None:
     async with echo() as port, linked(port) as link:
         pair = await meet(link)

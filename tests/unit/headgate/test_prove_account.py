@@ -6,7 +6,7 @@ import pytest
 
 from headgate.prove.account import COUNTS, NOTHING_LOST, account, table
 from headgate.prove.heal import Healing
-from headgate.prove.plan import Fault, Strike, Target
+from headgate.prove.plan import TARGETS, Fault, Strike, Target
 
 HEALED = Healing(Strike(2.0, Target.BROKER, Fault.KILL), "gateway", 1.234)
 MUST_BE_ZERO = ("missing", "extra", "conflicting", "alerts_missing", "alerts_extra")
@@ -55,7 +55,7 @@ def test_what_is_still_on_its_way_is_the_verdict() -> None:
 def test_fleets_add_up_and_every_kind_of_kill_is_named() -> None:
     found = account(7, [verdict(), verdict(refused=4)], [HEALED])
     assert (found["readings_sent"], found["readings_stored"], found["refused"]) == (200, 200, 4)
-    assert found["kills"] == {str(target): int(target is Target.BROKER) for target in Target}
+    assert found["kills"] == {str(target): int(target is Target.BROKER) for target in TARGETS}
     assert found["worst_heal_s"] == 1.23
     assert found["seed"] == 7
 
@@ -65,3 +65,11 @@ def test_people_are_shown_every_figure() -> None:
     assert "12,345" in shown
     assert NOTHING_LOST in shown
     assert all(name.replace("_", " ") in shown for name in COUNTS)
+
+
+def test_a_cluster_has_figures_of_its_own_and_people_are_shown_them() -> None:
+    more = {"unavailable_s_max": {"node freeze": 17.64}, "held_by_revoked": 9}
+    found = account(7, [verdict()], [HEALED], targets=[Target.BROKER, Target.NODE], more=more)
+    assert found["kills"] == {"broker": 1, "node": 0}
+    assert found["held_by_revoked"] == 9
+    assert "17.6 s unavailable" in table(found)

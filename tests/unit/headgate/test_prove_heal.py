@@ -7,7 +7,7 @@ from headgate.prove.plan import Fault, Strike, Target
 
 HUBS = ("hub-1", "hub-2")
 SINCE = 1_000
-EVERY_HUB = (Target.BROKER, Target.INGEST, Target.POSTGRES)
+EVERY_HUB = (Target.BROKER, Target.NODE, Target.INGEST, Target.POSTGRES)
 
 
 def seen(**shown: object) -> Seen:

@@ -11,6 +11,7 @@ from headgate.prove.plan import (
     LINK_FAULT_S,
     SPACING_S_MIN,
     TAIL_S,
+    TARGETS,
     TOGETHER_S,
     Fault,
     Strike,
@@ -38,7 +39,7 @@ def test_another_seed_is_another_plan() -> None:
 def test_every_kind_has_its_turn_if_seconds_allow(seconds: float, seed: int) -> None:
     strikes = plan(seconds, seed, hubs=3, ingest_workers=2)
     assert {(strike.target, strike.fault) for strike in strikes} == set(KINDS)
-    assert {strike.target for strike in strikes} == set(Target)
+    assert {strike.target for strike in strikes} == set(TARGETS)
 
 
 @given(st.floats(0.1, 600), seeds)

@@ -1,0 +1,93 @@
+"""headgate.prove.cluster_plan: a seed is a plan, and however short, it strikes what matters."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.prove.cluster_plan import (
+    FREEZE_S,
+    INGEST_FROZEN_S,
+    NODES,
+    SMALL_KINDS,
+    TARGETS,
+    Size,
+    cluster_plan,
+)
+from headgate.prove.plan import LEAD_S, LINK_FAULT_S, TAIL_S, Fault, Strike, Target
+
+seeds = st.integers(0, 2**32)
+sizes = st.builds(Size, st.integers(1, 9), st.integers(1, 9))
+seconds_ = st.floats(6, 600)
+
+
+@given(seconds_, seeds, sizes)
+def test_the_same_seed_is_the_same_plan_in_order_of_time(
+    seconds: float, seed: int, size: Size
+) -> None:
+    plan = cluster_plan(seconds, seed, size)
+    assert plan == cluster_plan(seconds, seed, size)
+    times = [strike.at_s for strike in plan]
+    assert times == sorted(times)
+    assert all(LEAD_S <= at_s <= max(LEAD_S + 1, seconds - TAIL_S) for at_s in times)
+
+
+@given(seconds_, seeds)
+def test_however_short_a_node_is_struck_ingest_frozen_and_a_hub_revoked(
+    seconds: float, seed: int
+) -> None:
+    plan = cluster_plan(seconds, seed, Size(3, 2))
+    assert any(strike.target is Target.NODE for strike in plan)
+    (revoked,) = (strike for strike in plan if strike.fault is Fault.REVOKE)
+    assert revoked.target is Target.HUB
+    (frozen,) = (each for each in plan if (each.target, each.fault) == INGEST_FREEZE)
+    assert frozen.lasts_s == pytest.approx(min(INGEST_FROZEN_S, seconds / 3), abs=0.001)
+
+
+INGEST_FREEZE = (Target.INGEST, Fault.FREEZE)
+
+
+@given(seeds)
+def test_two_minutes_hold_every_small_kind_and_three_of_what_befalls_nodes(seed: int) -> None:
+    plan = cluster_plan(120, seed, Size(3, 2))
+    assert {strike.target for strike in plan} == set(TARGETS)
+    assert set(SMALL_KINDS) <= {(strike.target, strike.fault) for strike in plan}
+    assert len([strike for strike in plan if strike.target is Target.NODE]) >= 3
+
+
+def test_every_kind_that_befalls_nodes_comes_first_for_some_seed_of_a_short_run() -> None:
+    firsts = {_first_node(cluster_plan(30, seed, Size(3, 2))) for seed in range(40)}
+    assert {fault for fault, _ in firsts} == {Fault.KILL, Fault.FREEZE, Fault.ROLL}
+    assert (Fault.KILL, 0) in firsts  # the leader
+
+
+@given(seconds_, seeds, sizes)
+def test_victims_exist_and_last_as_long_as_they_should(
+    seconds: float, seed: int, size: Size
+) -> None:
+    for strike in cluster_plan(seconds, seed, size):
+        assert 0 <= strike.victim < _how_many(strike, size)
+        if strike.target is Target.LINK:
+            assert LINK_FAULT_S[0] <= strike.lasts_s <= LINK_FAULT_S[1]
+        elif strike.target is Target.NODE and strike.fault is Fault.FREEZE:
+            assert FREEZE_S[0] <= strike.lasts_s <= FREEZE_S[1]
+        elif strike.fault is not Fault.FREEZE:
+            assert strike.lasts_s == 0
+
+
+def _first_node(plan: tuple[Strike, ...]) -> tuple[Fault, int]:
+    first = next(strike for strike in plan if strike.target is Target.NODE)
+    return first.fault, first.victim
+
+
+def _how_many(strike: Strike, size: Size) -> int:
+    match strike.target:
+        case Target.AGENT:
+            return size.hubs
+        case Target.LINK:
+            return size.hubs + NODES
+        case Target.INGEST:
+            return size.ingest_workers
+        case Target.NODE:
+            return NODES
+        case _:
+            return 1

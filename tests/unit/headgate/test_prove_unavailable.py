@@ -1,0 +1,63 @@
+"""headgate.prove.unavailable: which standstill is charged to which fault, from both sides."""
+
+import pytest
+
+from headgate.prove.heal import Healing
+from headgate.prove.plan import Fault, Strike, Target
+from headgate.prove.unavailable import unavailable_s_max
+
+KILL = Strike(2.0, Target.NODE, Fault.KILL)
+REVOKE = Strike(3.0, Target.HUB, Fault.REVOKE)
+COMMITS = {"hub-1": [0, 1_000, 9_000, 10_000, 30_000]}
+
+
+def felt(struck_ms: int, healed_ms: int, strike: Strike = KILL, *hubs: str) -> Healing:
+    heal_s = (healed_ms - struck_ms) / 1_000
+    return Healing(strike, "it", heal_s, struck_ms, healed_ms, hubs or ("hub-1",))
+
+
+@pytest.mark.parametrize(
+    ("struck_ms", "healed_ms", "gap_s"),
+    [
+        (2_000, 3_000, 8.0),  # struck and healed within one gap: the whole of it
+        (1_000, 1_000, 8.0),  # struck at a commit: what follows is its own
+        (500, 600, 1.0),  # healed before the gap began
+        (500, 1_001, 8.0),  # the gap began while it was felt
+        (9_500, 9_900, 1.0),
+        (9_500, 10_000, 20.0),
+        (40_000, 50_000, 0.0),  # nothing was committed any more: the verdict says so, not we
+    ],
+)
+def test_a_gap_counts_whole_if_it_was_open_while_the_fault_was_felt(
+    struck_ms: int, healed_ms: int, gap_s: float
+) -> None:
+    found = unavailable_s_max([felt(struck_ms, healed_ms)], COMMITS, {})
+    assert found == {"node kill -9": gap_s}
+
+
+def test_the_worst_of_the_affected_hubs_counts_less_its_own_windows() -> None:
+    commits = {**COMMITS, "hub-2": [0, 12_000], "hub-3": [0, 99_000]}
+    fault = felt(2_000, 3_000, KILL, "hub-1", "hub-2")
+    assert unavailable_s_max([fault], commits, {})["node kill -9"] == 12.0
+    assert unavailable_s_max([fault], commits, {"hub-2": 10.0})["node kill -9"] == 8.0
+
+
+def test_faults_of_a_kind_show_their_worst_and_a_hub_that_is_unknown_nothing() -> None:
+    found = unavailable_s_max([felt(500, 600), felt(2_000, 3_000)], COMMITS, {})
+    assert found == {"node kill -9": 8.0}
+    assert unavailable_s_max([felt(500, 600)], {}, {}) == {"node kill -9": 0.0}
+
+
+def test_a_revocation_is_charged_only_with_what_nothing_else_explains() -> None:
+    revoked = felt(2_000, 3_000, REVOKE)
+    alone = unavailable_s_max([revoked], COMMITS, {})
+    assert alone == {"hub revoke": 8.0}
+    explained = unavailable_s_max([revoked, felt(4_000, 5_000)], COMMITS, {})
+    assert explained["hub revoke"] == 0.0
+    elsewhere = unavailable_s_max([revoked, felt(9_500, 9_900)], COMMITS, {})
+    assert elsewhere["hub revoke"] == 8.0
+
+
+def test_what_is_behind_the_store_is_away_until_it_has_healed() -> None:
+    fault = felt(2_000, 2_500, Strike(2.0, Target.DETECT, Fault.KILL))
+    assert unavailable_s_max([fault], COMMITS, {}) == {"detect kill -9": 0.5}
