@@ -89,7 +89,7 @@ class Detector:
 
     def _in_order(self, rows: Rows, groups: Groups, now_ms: UnixMs) -> bool:
         """Return whether all rows are live; forget sensors whose past is in the future."""
-        if rows.history:
+        if rows.history.any():
             return False
         live, first_ms = self.state.live, rows.observed_at_ms[groups.starts]
         far_ms = now_ms + AHEAD_MS_MAX

@@ -37,7 +37,9 @@ def found_in(seconds: int, seed: int, *events: Event) -> list[Finding]:
         bad = impossible(values)
         values[bad] = np.nan
         marks = np.where(bad.any(axis=1), np.int16(Quality.REFUSED_VALUE), np.int16(0))
-        rows = as_rows(made.sensor_ids, made.observed_at_ms, values, marks, history=False)
+        rows = as_rows(
+            made.sensor_ids, made.observed_at_ms, values, marks, np.ones(len(marks)), history=False
+        )
         found += detector.evaluate(rows, UnixMs(int(at_ms.max())))
     return found
 

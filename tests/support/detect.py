@@ -292,8 +292,8 @@ def ph_rows(
     columns = np.full((len(ph), METRICS), np.nan, np.float32)
     columns[:, 0] = ph
     times = NOON + (start + np.arange(len(ph)) * step_s) * 1_000
-    none = np.zeros(len(ph), np.int16)
-    return as_rows(np.full(len(ph), sensor), times, columns, none, history=history)
+    none, one = np.zeros(len(ph), np.int16), np.ones(len(ph), np.int16)
+    return as_rows(np.full(len(ph), sensor), times, columns, none, one, history=history)
 
 
 def ph_batch(

@@ -161,6 +161,7 @@ class RiverTables(MemoryDetect):
             np.array([at_ms for _, at_ms, _ in found], np.int64),
             values,
             np.array([row[1] for *_, row in found], np.int16),
+            np.array([row[3] for *_, row in found], np.int32),
             history=False,
         )
 

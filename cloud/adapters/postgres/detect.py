@@ -138,6 +138,7 @@ class DetectTables:
             np.array([_ms(row["timestamp"]) for row in rows], np.int64),
             np.array([row["metrics"] for row in rows], np.float32).reshape(-1, METRICS),
             np.array([row["quality"] for row in rows], np.int16),
+            np.array([row["samples"] for row in rows], np.int32),
             history=Flag.BACKFILL in batch.flags,
         )
 

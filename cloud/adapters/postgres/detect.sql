@@ -76,7 +76,8 @@ order by sequence limit $4;
 
 -- name: readings
 -- Every row of hub $1's sensors in [$2, $3], after (sensor $4, time $5), at most $6.
-select reading.sensor_id, reading.timestamp, reading.quality, array[{columns}]::real[] as metrics
+select reading.sensor_id, reading.timestamp, reading.quality, reading.samples,
+       array[{columns}]::real[] as metrics
 from sensors join {table} reading using (sensor_id)
 where sensors.hub_id = $1 and reading.timestamp between $2 and $3
   and (reading.sensor_id, reading.timestamp) > ($4::bigint, $5::timestamptz)

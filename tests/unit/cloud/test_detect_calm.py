@@ -71,7 +71,16 @@ def played(script: Script) -> list[Rows]:
         keep = rng.random(len(ids)) < 0.9 if script.uneven else np.ones(len(ids), bool)
         if keep.any():
             marks = refused.astype(np.int16)
-            found.append(as_rows(ids[keep], times[keep], values[keep], marks[keep], history=False))
+            found.append(
+                as_rows(
+                    ids[keep],
+                    times[keep],
+                    values[keep],
+                    marks[keep],
+                    np.ones(keep.sum()),
+                    history=False,
+                )
+            )
         start += script.depth
     return found
 
@@ -151,7 +160,7 @@ def test_bands_are_judged_as_their_words_say(values: list[float], rows_a_batch: 
     column[:, Metric.PH] = values
     times = NOON + 1_000 * np.arange(len(values))
     ids, marks = np.full(len(values), 1000), np.zeros(len(values), np.int16)
-    rows = as_rows(ids, times, column, marks, history=False)
+    rows = as_rows(ids, times, column, marks, np.ones(len(ids)), history=False)
     numbers = np.arange(len(values)) // rows_a_batch
     parts = [rows.where(numbers == number) for number in range(numbers[-1] + 1)]
     sides = {Cause.LOW: "low", Cause.HIGH: "high"}
@@ -184,7 +193,9 @@ def level(sensors: int, depth: int, start: int, ph: float) -> Rows:
     times = NOON + 1_000 * (start + np.tile(np.arange(depth), sensors))
     values = np.full((len(ids), METRICS), np.nan, np.float32)
     values[:, Metric.PH] = ph + 0.001 * (times // 1_000 % 7)
-    return as_rows(ids, times, values, np.zeros(len(ids), np.int16), history=False)
+    return as_rows(
+        ids, times, values, np.zeros(len(ids), np.int16), np.ones(len(ids)), history=False
+    )
 
 
 def test_a_snapshot_is_the_state() -> None:

@@ -99,13 +99,32 @@ def test_a_coarse_probe_that_often_stands_still_is_not_stuck() -> None:
     assert judged(ph_rows(coarse)) == []
 
 
+def test_a_windows_mean_among_the_readings_it_stands_for_is_no_spike() -> None:
+    """What a hub with windows sends of a contamination: evidence one by one, then the mean."""
+
+    def rows(at_s: int, chlorine_dioxide: float, quality: int = 0, samples: int = 1) -> Rows:
+        values = np.full((1, METRICS), np.nan, np.float32)
+        values[:, Metric.CHLORINE_DIOXIDE] = chlorine_dioxide
+        where = np.array([1000]), np.array([NOON + at_s * 1_000])
+        return as_rows(
+            *where, values, np.array([quality], np.int16), np.array([samples]), history=False
+        )
+
+    mean = rows(3, 1.031, Quality.OUT_OF_BAND | Quality.RATE, samples=10)
+    after = [rows(4, 1.601), rows(5, 1.6), rows(6, 1.602)]
+    parts = [rows(0, 0.175), rows(1, 1.602), rows(2, 1.604), mean, *after]
+    assert causes(judged(*parts)) == [("out_of_band_high", False)]
+    calm = rows(3, 1.031, samples=10)
+    assert ("spike", False) in causes(judged(*parts[:3], calm, *after)), "marked rows only"
+
+
 def test_refused_values_are_a_sensor_fault_and_the_hubs_other_marks_are_only_hints() -> None:
     def rows(quality: int, start: int) -> Rows:
         values = np.full((2, METRICS), np.nan, np.float32)
         values[:, Metric.PH] = [7.0, 7.01]
         times = NOON + (start + np.arange(2)) * 1_000
         marks = np.full(2, quality, np.int16)
-        return as_rows(np.full(2, 1000), times, values, marks, history=False)
+        return as_rows(np.full(2, 1000), times, values, marks, np.ones(2), history=False)
 
     found = judged(rows(Quality.REFUSED_VALUE, 0), rows(0, 2))
     assert causes(found) == [("impossible", False), ("impossible", True)]
