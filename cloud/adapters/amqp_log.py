@@ -11,6 +11,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 
 from cloud.adapters.amqp import ANSWER_WITHIN_S, GOODBYE_WITHIN_S, Broker, link, translated
 from cloud.core.errors import OperatorError
+from cloud.core.ledger import EPOCHS_PER_HUB_HOUR_MAX
 from cloud.core.log_span import Logged
 from cloud.tasks import heed_cancellation
 from wire import queues
@@ -18,8 +19,9 @@ from wire.errors import InfrastructureError
 from wire.ids import Region, UnixMs
 from wire.limits import BATCH_BYTES_MAX, MIB
 
-PREFETCH: Final = 256
-assert 2 * PREFETCH * BATCH_BYTES_MAX <= 128 * MIB  # what is settled, and what comes meanwhile
+PREFETCH: Final = 120
+assert 2 * PREFETCH * BATCH_BYTES_MAX <= 64 * MIB, "what is settled, and what comes meanwhile"
+assert 2 * PREFETCH <= EPOCHS_PER_HUB_HOUR_MAX, "a message may open two lives, and all be one hub's"
 NOTHING_AFTER_S: Final = 1.0  # by then a log that has something has begun to send it
 SILENT_AFTER_S: Final = 5.0
 LOOKS: Final = 5

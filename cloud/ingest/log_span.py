@@ -65,6 +65,7 @@ async def find_span(log: Log, from_ms: UnixMs, until_ms: UnixMs, now_ms: UnixMs)
     for at_ms in slice_ends(from_ms, until_ms):
         mark = await log.since(at_ms)
         if mark is None or mark >= end:
+            marks.append((end, at_ms))
             break
         marks.append((mark, at_ms))
     return Span(first, max(first, end), tuple(marks), until_ms)

@@ -19,7 +19,10 @@ import asyncpg
 import numpy as np
 import pytest
 
+from cloud.adapters.amqp import Broker
+from cloud.adapters.amqp_log import opened
 from cloud.adapters.postgres.compare import Comparison, compare
+from cloud.core.errors import OperatorError
 from gateway.cluster.files import region_definitions
 from gateway.cluster.service import enrol
 from tests.support.builders import a_batch, a_seal
@@ -345,3 +348,9 @@ async def test_a_log_cut_since_is_refused_and_says_what_is_the_oldest(
     done = replay(rabbit, empty_database_url, "--from", oldest, region=CUT)
     assert done["status"] == 0, done["stderr"]
     assert 0 < done["batches"] < 100
+    tls = rabbit.authority.issue("replay")
+    host = f"amqps://localhost:{rabbit.nodes[0].amqps}"
+    broker = Broker.read(host, tls.authority, tls.certificate, tls.key)
+    async with opened(broker, CUT) as cut:
+        with pytest.raises(OperatorError, match="cut under us"):  # as if we had been too slow
+            await anext(cut.read(0, 100))
