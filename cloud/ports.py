@@ -168,3 +168,23 @@ class Store(Protocol):
             regions: Where that hub stands.
         """
         ...
+
+
+class Trials(Protocol):
+    """How often a suspect was tried, whatever became of who tried it."""
+
+    async def begin(self, digest: bytes) -> int:
+        """Note that a trial begins, and return how many have by now; 1 is the first.
+
+        Raises:
+            InfrastructureError: Nothing may be tried.
+        """
+        ...
+
+    async def spare(self, digest: bytes) -> None:
+        """Note that a trial did not end who tried: it counts no more. No trial begun, no effect.
+
+        Raises:
+            InfrastructureError: It may still count.
+        """
+        ...

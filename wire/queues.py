@@ -29,7 +29,9 @@ class Queue(StrEnum):
     DETECT_URGENT = "detect.urgent"
     SENSORS = "sensors"
     HEALTH = "health"
-    DEAD_LETTERS = "dead_letters"
+    DEAD_LETTERS = "dead_letters"  # hubs' batches, which ingest judges alone
+    DEAD_SENSORS = "dead_sensors"  # sensors' messages, which a door judges alone
+    DEAD_JOBS = "dead_jobs"  # what no stage could do; for people
 
 
 def retry(step: int) -> str:

@@ -19,8 +19,8 @@ class Outcome:
         evidence: Evidence rows stored.
         batches: Batches settled, by fate: ``stored``, ``refused``, ``tombstones``, ``duplicates``,
             ``reused``, ``left``, and those without a fate: ``damaged``, ``malformed``,
-            ``impostors``; and ``unkept``: how many of those refused, reused or of impostors
-            found no room among their hub's dead letters.
+            ``given_up``, ``impostors``; and ``unkept``: how many of those refused, reused or of
+            impostors found no room among their hub's dead letters.
         refused_rows: By reason.
         duplicate_rows: Rows that said again what is stored.
         conflicts: Rows that said something else; kept aside.

@@ -26,23 +26,39 @@ Settled: TypeAlias = list[tuple[Arrivals, Outcome]]
 _log = structlog.get_logger(__name__)
 
 
-class Sieve:
-    """Settles in parts what could not be settled at once.
+class Credit:
+    """How many batches may be refused for a fault of ours.
 
-    A refusal is final for the hub, so a fault of ours that meets every batch must not refuse them
-    all: each refusal costs the credit of one batch stored before. Without it the fault escapes,
-    and ingest stops as it does for any bug.
+    A refusal is final for the hub, so a fault that meets every batch must not refuse them all: each
+    refusal costs the credit of one batch stored before, by this process.
     """
 
-    def __init__(self, ingest: Ingest, step: Step) -> None:
-        """Take the way to the store, and what repeats a step while a neighbour is away."""
-        self._ingest = ingest
-        self._step = step
-        self._credit = 0
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.left = 0
 
     def earn(self, done: Outcome) -> None:
         """Take note of batches that were stored."""
-        self._credit = min(self._credit + done.batches["stored"], CREDIT_MAX)
+        self.left = min(self.left + done.batches["stored"], CREDIT_MAX)
+
+    def spend(self, refusals: int) -> bool:
+        """Pay for all of these refusals; return False if there is not enough for them."""
+        paid = self.left >= refusals
+        self.left -= refusals if paid else 0
+        return paid
+
+
+class Sieve:
+    """Settles in parts what could not be settled at once.
+
+    Without credit for a refusal the fault escapes, and ingest stops as it does for any bug.
+    """
+
+    def __init__(self, ingest: Ingest, step: Step, credit: Credit | None = None) -> None:
+        """Take the way to the store, what repeats a step while a neighbour is away, and credit."""
+        self._ingest = ingest
+        self._step = step
+        self.credit = Credit() if credit is None else credit
 
     async def sift(self, arrivals: Arrivals) -> Settled:
         """Settle arrivals, the good ones first, then refuse those no try could settle.
@@ -68,18 +84,26 @@ class Sieve:
                     poison.append((part, why))
                     last = fault
                 _log.warning("a flush failed", why=repr(fault), batches=len(part.parcels))
-        if last is not None and self._credit < len(poison):
+        if last is not None and not self.credit.spend(len(poison)):
             raise last
         for part, why in poison:
-            self._credit -= 1
             refused = _refused(part, why)
             settled.append((refused, await self._flush(refused)))
         return settled
 
     async def _flush(self, arrivals: Arrivals) -> Outcome:
         done = await self._step("flush", partial(self._ingest.flush, arrivals))
-        self.earn(done)
+        self.credit.earn(done)
         return done
+
+    async def refuse(self, parcel: Parcel, why: str) -> Settled:
+        """Refuse a batch unread; credit has been spent for it.
+
+        Raises:
+            InfrastructureError: A neighbour is away for longer than the policy waits.
+        """
+        refused = _refused(Arrivals(parcels={parcel.key: parcel}), why)
+        return [(refused, await self._flush(refused))]
 
     async def _alone(self, part: Arrivals, settled: Settled) -> str | None:
         """Try one batch that has just failed alone as often as it may; return why it fails."""

@@ -18,7 +18,7 @@ from cloud.core.receipts import answers
 from cloud.core.rows import Fault
 from cloud.ingest.meters import Meters
 from cloud.ingest.service import Flush, Ingest
-from cloud.ingest.sift import FAULTS, Settled, Sieve
+from cloud.ingest.sift import FAULTS, Credit, Settled, Sieve
 from cloud.ports import Delivery, Inbox, Lanes
 from cloud.steps import Steps
 from cloud.tasks import together
@@ -72,7 +72,8 @@ class Worker:
         self._came, self._taken = asyncio.Event(), asyncio.Event()
         self._ready: asyncio.Queue[tuple[Load, Flush | None]] = asyncio.Queue(maxsize=1)
         self._told_ms = -FRESH_EVERY_MS
-        self._sieve = Sieve(ingest, self._step)
+        self.credit = Credit()
+        self._sieve = Sieve(ingest, self.step, self.credit)
 
     async def run(self) -> None:
         """Serve until cancelled.
@@ -101,7 +102,7 @@ class Worker:
 
     async def _prepared(self, load: Load) -> Flush | None:
         try:
-            return await self._step("prepare", partial(self._ingest.prepare, load.arrivals))
+            return await self.step("prepare", partial(self._ingest.prepare, load.arrivals))
         except FAULTS:
             return None
 
@@ -141,12 +142,13 @@ class Worker:
         """Settle a load at once; or in parts, if something in it makes us fail."""
         if flush is not None:
             with suppress(*FAULTS):
-                done = await self._step("commit", partial(self._ingest.commit, flush))
-                self._sieve.earn(done)
+                done = await self.step("commit", partial(self._ingest.commit, flush))
+                self.credit.earn(done)
                 return [(load.arrivals, done)]
         return await self._sieve.sift(load.arrivals)
 
-    async def _step(self, name: str, step: Callable[[], Awaitable[T]]) -> T:
+    async def step(self, name: str, step: Callable[[], Awaitable[T]]) -> T:
+        """Return what a step makes, taken again while a neighbour is away, each time counted."""
         return await self.steps.done(name, step, self._meters.failed)
 
     async def _tell(self, done: Outcome) -> None:

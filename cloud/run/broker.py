@@ -45,6 +45,7 @@ class Reads:
 INGEST = Reads(
     tuple(map(every_hub, (Channel.BATCH, Channel.URGENT, Channel.HELLO))), (Queue.INGEST,)
 )
+SUSPECTS = Reads((), (Queue.DEAD_LETTERS,))
 DETECT = {
     Channel.BATCH: Reads((every_hub(Channel.BATCH),), (Queue.DETECT,), alone=True),
     Channel.URGENT: Reads((every_hub(Channel.URGENT),), (Queue.DETECT_URGENT,), alone=True),
@@ -58,12 +59,25 @@ REFRESH = Reads(
 Connect = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
+def suspects(settings: StageSettings, prefetch: int, clock: Clock) -> Connect | None:
+    """Return what connects to batches the broker set aside; None where brokers do not do that.
+
+    Raises:
+        OperatorError: As ``connects``.
+    """
+    if not _is_amqps(settings):
+        return None
+    return connects(settings, "", SUSPECTS, clock, prefetch=prefetch)
+
+
 def connects(
     settings: StageSettings,
     client_id: str,
     reads: Reads,
     clock: Clock,
     keeps: Callable[[str], bool] = lambda _: True,
+    *,
+    prefetch: int | None = None,
 ) -> Connect:
     """Return what connects a stage, again and again.
 
@@ -73,20 +87,24 @@ def connects(
         reads: What to take.
         clock: Dates what comes.
         keeps: Which topics are ours among those that match; MQTT only.
+        prefetch: How much may be with us unacknowledged, None for as much as we bear; AMQPS only.
 
     Raises:
         OperatorError: The settings name no broker, or not the secret that goes with it.
     """
     try:
-        scheme = settings.broker_url.partition(":")[0]
-        if scheme == "amqps":
-            return _amqps(settings, reads, clock)
+        if _is_amqps(settings):
+            return _amqps(settings, reads, clock, prefetch)
         return _mqtt(settings, client_id, reads.filters, clock, keeps)
     except (ValueError, OSError) as exc:
         raise OperatorError(str(exc), hint="docs/operate.md names every variable") from exc
 
 
-def _amqps(settings: StageSettings, reads: Reads, clock: Clock) -> Connect:
+def _is_amqps(settings: StageSettings) -> bool:
+    return settings.broker_url.partition(":")[0] == "amqps"
+
+
+def _amqps(settings: StageSettings, reads: Reads, clock: Clock, prefetch: int | None) -> Connect:
     from cloud.adapters import amqp  # a stage pays for the library of one broker only
 
     if reads.alone and settings.share.count > 1:
@@ -97,7 +115,8 @@ def _amqps(settings: StageSettings, reads: Reads, clock: Clock) -> Connect:
     broker = amqp.Broker.read(
         settings.broker_url, folder / "trust.pem", folder / "cert.pem", folder / "key.pem"
     )
-    return lambda: amqp.connected(broker, reads.queues, clock)
+    window = amqp.PREFETCH if prefetch is None else prefetch
+    return lambda: amqp.connected(broker, reads.queues, clock, prefetch=window)
 
 
 def _mqtt(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.cluster.files import definitions, permission, topic_permission
-from gateway.cluster.topology import Rights, hub_rights, service_rights
+from gateway.cluster.topology import Rights, hub_rights, sensor_rights, service_rights
+from wire.doors import named_sensor
 from wire.ids import HubId, Region, is_name
 from wire.queues import TOPICS, VHOST, log
 
@@ -163,7 +164,7 @@ def _users(live: Live) -> Iterator[str]:
         if name not in topics:
             yield f"user {name} has no topic permissions, so it has them all: enrol it again"
         elif (ought := _rights_of(name, topics[name])) is None:
-            yield f"user {name} is neither a stage nor a hub: delete it"
+            yield f"user {name} is neither a stage, a hub nor a sensor: delete it"
         elif permitted != permission(name, ought) or topics[name] != topic_permission(name, ought):
             yield f"user {name} may do more or less than it should: declare, or enrol it again"
 
@@ -171,6 +172,8 @@ def _users(live: Live) -> Iterator[str]:
 def _rights_of(name: str, topics: Mapping[str, Any]) -> Rights | None:
     if name in service_rights():
         return service_rights()[name]
+    if (sensor_id := named_sensor(name)) is not None:
+        return sensor_rights(sensor_id)
     region = _region_of(topics)
     return hub_rights(region, HubId(name)) if region and is_name(name) else None
 

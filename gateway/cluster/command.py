@@ -9,7 +9,8 @@ import typer
 
 from gateway.cluster.ports import Management
 from wire.errors import HeadgateError
-from wire.ids import HubId, Region
+from wire.ids import HubId, Region, SensorId
+from wire.limits import SENSOR_ID_MAX
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help=__doc__)
 
@@ -73,6 +74,19 @@ def enrol(
     from gateway.cluster.service import enrol as let_in
 
     _at(url, user, password_file, lambda api: let_in(api, Region(region), HubId(hub)))
+
+
+@app.command("enrol-sensor")
+def enrol_sensor(
+    sensor: Annotated[int, typer.Argument(min=0, max=SENSOR_ID_MAX, help="Its number.")],
+    password_file: PasswordFile,
+    url: Url = _URL,
+    user: User = _ADMIN,
+) -> None:
+    """Let a sensor without a hub in by its certificate `sensor-NUMBER`. Idempotent."""
+    from gateway.cluster.service import enrol_sensor as let_in
+
+    _at(url, user, password_file, lambda api: let_in(api, SensorId(sensor)))
 
 
 @app.command()

@@ -4,13 +4,20 @@ from collections.abc import Collection
 from typing import Final
 
 from gateway.cluster.check import Live
-from gateway.cluster.files import definitions, permission, region_definitions, topic_permission
+from gateway.cluster.files import (
+    Definitions,
+    definitions,
+    permission,
+    region_definitions,
+    topic_permission,
+)
 from gateway.cluster.files import user as user_definition
 from gateway.cluster.ports import Management
-from gateway.cluster.topology import hub_rights
+from gateway.cluster.topology import Rights, hub_rights, sensor_rights
 from wire.clock import Clock
+from wire.doors import named_sensor, sensor_name
 from wire.errors import HeadgateError, InfrastructureError
-from wire.ids import HubId, Region, is_name
+from wire.ids import HubId, Region, SensorId, is_name
 from wire.queues import SERVICES, VHOST
 
 REVOKED_WITHIN_MS: Final = 50_000
@@ -49,15 +56,27 @@ async def enrol(management: Management, region: Region, hub_id: HubId) -> None:
     """
     _check_name(region)
     _check_name(hub_id)
-    if hub_id in SERVICES:
-        raise ForbiddenNameError(f"{hub_id} is a stage's name, not a hub's")
-    rights = hub_rights(region, hub_id)
+    if hub_id in SERVICES or named_sensor(hub_id) is not None:
+        raise ForbiddenNameError(f"{hub_id} is a stage's or a sensor's name, not a hub's")
+    await _let_in(management, hub_id, hub_rights(region, hub_id), region_definitions(region))
+
+
+async def enrol_sensor(management: Management, sensor_id: SensorId) -> None:
+    """Let a sensor without a hub in by its certificate, to its own topics. Idempotent.
+
+    Raises:
+        InfrastructureError: It may be half done, and then lets nobody in; say it again.
+    """
+    await _let_in(management, sensor_name(sensor_id), sensor_rights(sensor_id), {})
+
+
+async def _let_in(management: Management, name: str, rights: Rights, places: Definitions) -> None:
     person = {
-        "users": [user_definition(hub_id)],
-        "topic_permissions": [topic_permission(hub_id, rights)],
+        "users": [user_definition(name)],
+        "topic_permissions": [topic_permission(name, rights)],
     }
-    await management.define(region_definitions(region) | person)
-    await management.define({"permissions": [permission(hub_id, rights)]})
+    await management.define(places | person)
+    await management.define({"permissions": [permission(name, rights)]})
 
 
 async def revoke(management: Management, hub_id: HubId, clock: Clock) -> None:

@@ -11,10 +11,21 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from wire import queues
-from wire.ids import HubId, Region
+from wire.doors import is_sensors_door, sensor_name
+from wire.ids import HubId, Region, SensorId
 from wire.limits import MIB
 from wire.queues import DEAD, LANES, RETRY_DELAYS_MS, TOPICS, Queue, retry
-from wire.topics import DOWNWARD, SENSOR_DATA_FILTER, UPWARD, Channel, Lane, every_hub
+from wire.topics import (
+    DOWNWARD,
+    PREFIX,
+    SENSOR_DATA_FILTER,
+    UPWARD,
+    Channel,
+    Lane,
+    every_hub,
+    sensor_data,
+    sensor_status,
+)
 from wire.topics import topic as hub_topic
 
 GIB: Final = 1_024 * MIB
@@ -74,7 +85,7 @@ class Rights:
 
 EXCHANGES: Final[Mapping[str, str]] = {
     LANES: "direct",
-    DEAD: "fanout",
+    DEAD: "topic",
     **{retry(step): "fanout" for step in range(len(RETRY_DELAYS_MS))},
 }
 
@@ -85,7 +96,7 @@ def queue_specs() -> tuple[QueueSpec, ...]:
         *_FROM_HUBS,
         *(_lane(lane, *bounds) for lane, bounds in _LANES.items()),
         *(_retry(step, delay_ms) for step, delay_ms in enumerate(RETRY_DELAYS_MS)),
-        QueueSpec(Queue.DEAD_LETTERS, (Binding(DEAD, ""),), _bounded(1 * GIB, REJECT)),
+        *_DEAD,
     )
 
 
@@ -107,21 +118,43 @@ def service_rights() -> dict[str, Rights]:
 
 
 def hub_rights(region: Region, hub_id: HubId) -> Rights:
-    """Return what a hub may do: its own literal topics, and the session of its own client id."""
-    # A client id others can guess is one they can throw out: a dot and random digits may follow.
-    session = rf"mqtt-subscription-{re.escape(hub_id)}(\.[0-9a-f]{{1,32}})?qos[01]"
+    """Return what a hub may do: its own literal topics, and the session of its own client id.
 
-    def own(channels: Collection[Channel]) -> str:
-        keys = (queues.routing_key(hub_topic(region, hub_id, each)) for each in sorted(channels))
-        return _any(*map(_literal, keys))
+    A door for sensors may also read what they publish, and tell each what became of it.
+    """
+    session = _session(hub_id)
+    publish, reads = [_literal(key) for key in _own(region, hub_id, UPWARD)], [_literal(TOPICS)]
+    if is_sensors_door(hub_id):
+        publish.append(_ANY_STATUS)
+        reads += map(_literal, (Queue.SENSORS, Queue.DEAD_SENSORS))
+    return Rights(
+        configure=_any(session),
+        write=_any(_literal(TOPICS), session),
+        read=_any(*reads, session),
+        publish=_any(*publish),
+        subscribe=_any(*map(_literal, _own(region, hub_id, DOWNWARD))),
+    )
 
+
+def sensor_rights(sensor_id: SensorId) -> Rights:
+    """Return what a sensor without a hub may do: say its readings, and hear what became of them."""
+    session = _session(sensor_name(sensor_id))
     return Rights(
         configure=_any(session),
         write=_any(_literal(TOPICS), session),
         read=_any(_literal(TOPICS), session),
-        publish=own(UPWARD),
-        subscribe=own(DOWNWARD),
+        publish=_any(_literal(queues.routing_key(sensor_data(sensor_id)))),
+        subscribe=_any(_literal(queues.routing_key(sensor_status(sensor_id)))),
     )
+
+
+def _session(name: str) -> str:
+    # A client id others can guess is one they can throw out: a dot and random digits may follow.
+    return rf"mqtt-subscription-{re.escape(name)}(\.[0-9a-f]{{1,32}})?qos[01]"
+
+
+def _own(region: Region, hub_id: HubId, channels: Collection[Channel]) -> list[str]:
+    return [queues.routing_key(hub_topic(region, hub_id, each)) for each in sorted(channels)]
 
 
 def _bounded(bytes_max: int, overflow: str, **more: Value) -> dict[str, Value]:
@@ -219,6 +252,24 @@ def _retry(step: int, delay_ms: int) -> QueueSpec:
     return QueueSpec(retry(step), (Binding(retry(step), ""),), limits)
 
 
+# A dead letter keeps its routing key: whoever could judge the living message judges the dead one.
+_DEAD: Final = (
+    QueueSpec(
+        Queue.DEAD_LETTERS, (Binding(DEAD, f"{_pattern(PREFIX)}.#"),), _bounded(1 * GIB, REJECT)
+    ),
+    QueueSpec(
+        Queue.DEAD_SENSORS,
+        (Binding(DEAD, _pattern(SENSOR_DATA_FILTER)),),
+        _bounded(1 * GIB, REJECT),
+    ),
+    QueueSpec(
+        Queue.DEAD_JOBS,
+        tuple(Binding(DEAD, lane) for lane in Lane),
+        _bounded(64 * MIB, DROP_OLDEST),
+    ),
+)
+
+_ANY_STATUS: Final = r"sensors\.[0-9]{1,19}\.status"
 _TOPIC_NAME: Final = "[a-z0-9-]+"
 _SERVICES: Final = {
     "ingest": Rights(
@@ -231,7 +282,7 @@ _SERVICES: Final = {
     ),
     "alert": Rights(read=_any(Lane.HIGH), write=_any(_RETRIES)),
     "refresh": Rights(read=_any(*map(_literal, (Queue.HEALTH, Lane.MEDIUM))), write=_any(_RETRIES)),
-    "work": Rights(read=_any(Lane.LOW), write=_any(LANES, _RETRIES)),
+    "work": Rights(read=_any(Lane.LOW, Queue.DEAD_JOBS), write=_any(LANES, _RETRIES)),
     "schedule": Rights(write=_any(LANES)),
     "api": Rights(),
     "replay": Rights(read=_any(rf"{_literal(queues.log(Region('')))}{_TOPIC_NAME}")),

@@ -74,7 +74,7 @@ async def test_a_job_put_off_comes_back_later_to_its_own_lane_knowing_how_often(
         await work.put_off(again, Lane.LOW)
         await schedule.send(Lane.LOW, b"next")
         assert (await first(jobs)).body == b"next"
-    (dead,) = await taken(shore, "ingest", Queue.DEAD_LETTERS)
+    (dead,) = await taken(shore, "work", Queue.DEAD_JOBS)
     assert (dead.body, dead.topic) == (b"report", lane_topic(Lane.LOW))
 
 

@@ -121,7 +121,7 @@ def test_stages_read_their_own_queues_and_declare_nothing() -> None:
         "detect": {"detect", "detect.urgent"},
         "alert": {"high_priority_queue"},
         "refresh": {"health", "medium_priority_queue"},
-        "work": {"low_priority_queue"},
+        "work": {"low_priority_queue", "dead_jobs"},
         "schedule": set(),
         "api": set(),
         "replay": {"log.north"},
