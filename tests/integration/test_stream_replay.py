@@ -43,7 +43,7 @@ LEFT, RIGHT = HubId("replay-left"), HubId("replay-right")
 NOW = SystemClock().now_ms()
 BEGAN = NOW - 1_000_000
 AN_HOUR_AGO = datetime.fromtimestamp(NOW // 1_000, UTC) - timedelta(hours=1)
-TURNS, SENSORS = 300, 20
+TURNS, SENSORS = 150, 20
 MARK = b"all that was said before has been heard"
 WITHIN_S = 60
 
