@@ -39,7 +39,10 @@ IN_FLIGHT_MAX: Final = 256
 CONNECT_WITHIN_S: Final = 10.0
 ANSWER_WITHIN_S: Final = 15.0
 GOODBYE_WITHIN_S: Final = 2.0
-HEARTBEAT_S: Final = 10
+# After three of these, and three seconds, who hears nothing takes the node for gone: no later than
+# who waits for an answer. The node gives us up after two.
+HEARTBEAT_S: Final = 4
+assert 3 * (HEARTBEAT_S + 1) <= ANSWER_WITHIN_S
 _TRANSIENT, _PERSISTENT = 1, 2
 _LANES: Final = frozenset(map(str, Lane))
 
@@ -49,7 +52,8 @@ class Broker:
     """A cluster, and how we prove who we are there.
 
     Attributes:
-        hosts: ``host:port`` of every node; the first that answers is taken.
+        hosts: ``host:port`` of every node; the first that answers is taken, one that failed us
+            is asked last from then on.
         tls: Shows our certificate, which names us.
         vhost: Where the topology is.
     """
@@ -57,6 +61,16 @@ class Broker:
     hosts: tuple[str, ...]
     tls: ssl.SSLContext
     vhost: str = queues.VHOST
+    _failed: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def in_turn(self) -> tuple[str, ...]:
+        """Every node, those that failed us last, the latest at the end."""
+        return (*(host for host in self.hosts if host not in self._failed), *self._failed)
+
+    def pass_over(self, host: str) -> None:
+        """Ask a node last from now on: one that stands still costs every caller a long wait."""
+        self._failed[:] = [*(each for each in self._failed if each != host), host]
 
     @classmethod
     def read(cls, url: str, authority: Path, certificate: Path, key: Path) -> "Broker":
@@ -300,24 +314,28 @@ async def link(broker: Broker) -> AsyncIterator[AbstractConnection]:
     Raises:
         InfrastructureError: None does, or it refuses us.
     """
-    connection = await _connect(broker)
+    host, connection = await _connect(broker)
     try:
         yield connection
+    except InfrastructureError:
+        broker.pass_over(host)
+        raise
     finally:
         with suppress(TimeoutError, *_FAILURES):
             async with asyncio.timeout(GOODBYE_WITHIN_S):
                 await connection.close()
 
 
-async def _connect(broker: Broker) -> AbstractConnection:
+async def _connect(broker: Broker) -> tuple[str, AbstractConnection]:
     failed: list[str] = []
-    for host in broker.hosts:
+    for host in broker.in_turn:
         url = f"amqps://{host}/{quote(broker.vhost, safe='')}?auth=external&heartbeat={HEARTBEAT_S}"
         try:
             with translated():
                 async with asyncio.timeout(CONNECT_WITHIN_S):
-                    return await aio_pika.connect(url, ssl_context=broker.tls)
+                    return host, await aio_pika.connect(url, ssl_context=broker.tls)
         except InfrastructureError as exc:
+            broker.pass_over(host)
             failed.append(f"{host}: {exc}")
     raise InfrastructureError(f"no node answers: {'; '.join(failed)}")
 
