@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 SHORT: Final = ("wire", "hub", "ingest", "cluster", "alert")
-BENCHES: Final = (*SHORT, "growth")
+BENCHES: Final = (*SHORT, "growth", "rivals")
 _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 
 
