@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,13 +15,15 @@ from headgate.prove.cluster_strikes import NODE_WITHIN_S, ClusterStriker
 from headgate.prove.heal import Healing
 from headgate.prove.plan import Target
 from headgate.prove.prove import Wish, drained, sensors
-from headgate.prove.river import INGEST_WORKERS, Fleet, enrolled
+from headgate.prove.river import INGEST_WORKERS, Fleet, Hub, enrolled
 from headgate.prove.settle import settle
+from headgate.prove.strikes import now_ms
 from headgate.prove.unavailable import unavailable_s_max
-from headgate.prove.witness import Witness
+from headgate.prove.witness import LOOK_EVERY_S, Witness
 from headgate.stack.errors import StackError
 
 _BEYOND_S: Final = 5 * NODE_WITHIN_S
+_HEARD_WITHIN_S: Final = 60.0
 _LATE_S: Final = 60.0  # what a hub sent before may lie in the queue while ingest stands still
 
 
@@ -33,49 +36,95 @@ async def prove_cluster(wish: Wish, home: Path, tell: Callable[[str], None]) -> 
     Raises:
         StackError: Something could not be started; it says what to type.
     """
-    strikes = cluster_plan(wish.seconds, wish.flood.seed, Size(wish.hubs, INGEST_WORKERS))
     tell("starting PostgreSQL, three RabbitMQ nodes, the stages and the hubs")
     async with cluster_with_hubs(home, wish.hubs, lambda line: None) as river:
         everybody = [*river.hubs, river.guest]
         witness = Witness(river.stack.database_url)
         striker = ClusterStriker(river, witness, tell)
         try:
-            async with sensors(river.stack, everybody, wish, _BEYOND_S) as fleets:
-                tell(
-                    f"{len(everybody)} hubs of {wish.flood.sensors} sensors; {len(strikes)} faults"
-                )
-                began = time.monotonic()
-                healings = await striker.carry_out(strikes)
-                await asyncio.sleep(wish.seconds - (time.monotonic() - began))
-                tell("nothing is broken any more: the sensors stop, the rest drains")
-                wrong = await drained(fleets)
-            wrong += await settle(river.stack, river.hubs, witness, but=[river.guest])
-            held, unheard = await _shut_out(river, fleets, witness, healings)
+            struck = await _strike(river, striker, witness, wish, tell)
+            wrong = struck.left + await settle(river.stack, river.hubs, witness, but=[river.guest])
+            held, unheard = await _shut_out(river, witness, struck)
             tell(f"{river.guest.name} holds {held} readings; it is let in again")
             await _let_in(river)
             wrong += unheard + await settle(river.stack, everybody, witness)
             tell("counting")
-            verdicts = [await fleet.judge() for fleet in fleets]
-            stored_ms = await witness.stored_ms() or {}
+            verdicts = [await fleet.judge() for fleet in struck.fleets]
+            stored_ms = await witness.stored_ms(struck.began_ms)
         finally:
             witness.leave()
     windows_s = {hub.name: float(hub.window_s) for hub in everybody}
     more: dict[str, Any] = {
         "held_by_revoked": held,
-        "waiting_while_frozen": striker.frozen_waiting,
-        "unavailable_s_max": unavailable_s_max(healings, stored_ms, windows_s),
+        "held_while_frozen": striker.held_while_frozen,
+        "unavailable_s_max": unavailable_s_max(struck.healings, stored_ms, windows_s),
     }
-    wrong += _never_grew(striker.frozen_waiting)
-    return account(wish.flood.seed, verdicts, healings, wrong, targets=TARGETS, more=more)
+    wrong += _never_grew(*striker.held_while_frozen)
+    return account(wish.flood.seed, verdicts, struck.healings, wrong, targets=TARGETS, more=more)
+
+
+@dataclass(frozen=True, slots=True)
+class _Struck:
+    """What is left when nothing is broken any more.
+
+    Attributes:
+        fleets: The sensors, which have ended.
+        began_ms: When they began, Unix milliseconds.
+        healings: Of every fault.
+        left: What no hub ever took from them, in words.
+    """
+
+    fleets: list[Fleet]
+    began_ms: int
+    healings: list[Healing]
+    left: list[str]
+
+
+async def _strike(
+    river: ClusterRiver,
+    striker: ClusterStriker,
+    witness: Witness,
+    wish: Wish,
+    tell: Callable[[str], None],
+) -> _Struck:
+    """Let the sensors measure, break everything according to plan, and let the sensors end."""
+    strikes = cluster_plan(wish.seconds, wish.flood.seed, Size(wish.hubs, INGEST_WORKERS))
+    everybody, began_ms = [*river.hubs, river.guest], now_ms()
+    async with sensors(river.stack, everybody, wish, _BEYOND_S) as fleets:
+        await _heard(witness, everybody)
+        tell(f"{len(everybody)} hubs of {wish.flood.sensors} sensors; {len(strikes)} faults")
+        began = time.monotonic()
+        healings = await striker.carry_out(strikes)
+        await asyncio.sleep(wish.seconds - (time.monotonic() - began))
+        tell("nothing is broken any more: the sensors stop, the rest drains")
+        return _Struck(fleets, began_ms, healings, await drained(fleets))
+
+
+async def _heard(witness: Witness, hubs: Sequence[Hub]) -> None:
+    """Wait until the store has something of every hub that sends without windows.
+
+    Raises:
+        StackError: It never has.
+    """
+    wanted = {hub.name for hub in hubs if not hub.window_s}
+    try:
+        async with asyncio.timeout(_HEARD_WITHIN_S):
+            while True:
+                seen = await witness.look()
+                if seen and wanted <= seen.received_ms.keys():
+                    return
+                await asyncio.sleep(LOOK_EVERY_S)
+    except TimeoutError as exc:
+        raise StackError("the river never began to flow", hint="read the logs") from exc
 
 
 async def _shut_out(
-    river: ClusterRiver, fleets: Sequence[Fleet], witness: Witness, healings: Sequence[Healing]
+    river: ClusterRiver, witness: Witness, struck: _Struck
 ) -> tuple[int, list[str]]:
     """Return how many readings the store lacks of a hub that is shut out, and what is wrong."""
-    (fleet,) = (fleet for fleet in fleets if fleet.is_guest)
+    (fleet,) = (fleet for fleet in struck.fleets if fleet.is_guest)
     held = int((await fleet.judge())["missing"])
-    out_ms = max(each.healed_ms for each in healings if each.strike.target is Target.HUB)
+    out_ms = max(each.healed_ms for each in struck.healings if each.strike.target is Target.HUB)
     seen = await witness.look()
     if seen is None:
         raise StackError("the store does not answer", hint="read logs/postgres.log")
@@ -94,6 +143,5 @@ async def _let_in(river: ClusterRiver) -> None:
         river.stack.kill(guest.name)
 
 
-def _never_grew(waiting: tuple[int, int] | None) -> list[str]:
-    before, after = waiting or (0, 0)
+def _never_grew(before: int, after: int) -> list[str]:
     return [] if after > before else ["the spools did not grow while ingest stood still"]

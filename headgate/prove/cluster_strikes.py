@@ -2,15 +2,17 @@
 
 import asyncio
 import signal
+import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from headgate.prove.cluster_river import ClusterRiver
 from headgate.prove.heal import Healing
 from headgate.prove.link import Link
 from headgate.prove.plan import Fault, Strike, Target
-from headgate.prove.river import INGEST_WORKERS, waiting
+from headgate.prove.river import INGEST_WORKERS, held
 from headgate.prove.strikes import Striker, now_ms
 from headgate.prove.witness import Witness
 from wire.queues import Queue
@@ -29,8 +31,8 @@ class ClusterStriker(Striker):
     """Breaks one cluster according to plan; faults of a kind take turns where that is said.
 
     Attributes:
-        frozen_waiting: Batches and readings on the hubs' disks before ingest was frozen and at the
-            end of that; None if it was not.
+        held_while_frozen: Readings on the disks of hubs without windows once ingest stood still,
+            and before it went on.
     """
 
     def __init__(self, river: ClusterRiver, witness: Witness, tell: Callable[[str], None]) -> None:
@@ -39,7 +41,7 @@ class ClusterStriker(Striker):
         self._river = river
         self._turns: defaultdict[Target, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._leader = 0
-        self.frozen_waiting: tuple[int, int] | None = None
+        self.held_while_frozen = (0, 0)
 
     async def _strike(self, strike: Strike) -> Healing:
         if strike.target not in _TURNS:
@@ -76,7 +78,8 @@ class ClusterStriker(Striker):
 
     async def _freeze_node(self, strike: Strike, name: str) -> float:
         self._say(f"{name} stands still for {strike.lasts_s:.1f} s")
-        await self._frozen([name], strike.lasts_s)
+        async with self._standing_still([name]):
+            await asyncio.sleep(strike.lasts_s)
         since_ms = now_ms()
         await self._whole_again(strike, since_ms)
         return (now_ms() - since_ms) / 1_000
@@ -88,19 +91,23 @@ class ClusterStriker(Striker):
 
     async def _freeze_ingest(self, strike: Strike) -> float:
         names = [f"ingest-{worker}" for worker in range(INGEST_WORKERS)]
-        before = await self._waiting()
         self._say(f"ingest stands still for {strike.lasts_s:.1f} s")
-        await self._frozen(names, strike.lasts_s)
+        async with self._standing_still(names):
+            ends = time.monotonic() + strike.lasts_s
+            await asyncio.sleep(min(_DEAD_AFTER_S, strike.lasts_s / 2))
+            before = await self._held()
+            await asyncio.sleep(ends - time.monotonic())
+            self.held_while_frozen = before, await self._held()
         since_ms = now_ms()
-        self.frozen_waiting = before, await self._waiting()
         await self._seen_again(strike, since_ms)
         return (self._witness.seen.at_ms - since_ms) / 1_000
 
-    async def _frozen(self, names: Sequence[str], lasts_s: float) -> None:
+    @asynccontextmanager
+    async def _standing_still(self, names: Sequence[str]) -> AsyncIterator[None]:
         """Let processes stand still, unless something else ends them meanwhile."""
         pids = [self._stack.signal(name, signal.SIGSTOP) for name in names]
         try:
-            await asyncio.sleep(lasts_s)
+            yield
         finally:
             for name, pid in zip(names, pids, strict=True):
                 if self._stack.processes.get(name) == pid:
@@ -112,8 +119,8 @@ class ClusterStriker(Striker):
         await self._river.stack.revoke_hub(self._river.guest.name)
         return (now_ms() - began_ms) / 1_000
 
-    async def _waiting(self) -> int:
-        return sum([await waiting(self._stack, hub) for hub in self._hubs])
+    async def _held(self) -> int:
+        return sum([await held(self._stack, hub) for hub in self._hubs if not hub.window_s])
 
     async def _whole_again(self, strike: Strike, since_ms: int) -> None:
         looks = 0

@@ -153,13 +153,28 @@ async def waiting(stack: Stack, hub: Hub) -> int:
     Raises:
         StackError: It does not say.
     """
+    spool = await _spool(stack, hub)
+    return spool["batches"] + spool["intake"]
+
+
+async def held(stack: Stack, hub: Hub) -> int:
+    """Return how many rows a hub holds, as it says itself; of one without windows, readings.
+
+    Raises:
+        StackError: It does not say.
+    """
+    spool = await _spool(stack, hub)
+    return spool["rows"] + spool["intake"]
+
+
+async def _spool(stack: Stack, hub: Hub) -> dict[str, int]:
     said = await run_once(
         command("edge_agent", "status", "--json", "--config", str(hub.config)),
         environment(stack.home),
         within_s=_STATUS_WITHIN_S,
     )
-    spool = json.loads(said)
-    return int(spool["batches"]) + int(spool["intake"])
+    spool: dict[str, int] = json.loads(said)
+    return spool
 
 
 @asynccontextmanager

@@ -64,10 +64,14 @@ class Witness:
         received_ms, born_ms = json.loads(row["received_ms"]), json.loads(row["born_ms"])
         return Seen(row["at_ms"], received_ms, born_ms, row["evaluated_ms"], row["unsettled_ms"])
 
-    async def stored_ms(self) -> dict[str, list[int]] | None:
-        """Return hub to when batches of it were newly stored; None if nobody answers."""
+    async def stored_ms(self, began_ms: int) -> dict[str, list[int]]:
+        """Return hub to when batches of it were newly stored, its sensors' beginning first.
+
+        Nothing, if nobody answers.
+        """
         row = await self._ask("stored")
-        return None if row is None else json.loads(row["stored_ms"])
+        commits = {} if row is None else json.loads(row["stored_ms"])
+        return {hub: [began_ms, *times] for hub, times in commits.items()}
 
     def leave(self) -> None:
         """Let go of the connection. Idempotent."""
