@@ -108,7 +108,7 @@ async def contest(course: Course, batches: int, runs: int = RUNS) -> Contest:
 
 async def limit(stack: Stack, batches: int) -> dict[int, Limit]:
     """Return what COPY alone reaches, by the size of a flush."""
-    sealed = bodies(batches)
+    sealed = await asyncio.to_thread(bodies, batches)
     return {
         rows: await copied(
             stack.database_url, sealed, rows, lambda: stack.cpu_seconds()["postgres"]

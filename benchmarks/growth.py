@@ -26,6 +26,26 @@ HUBS: Final = 100
 SPREAD_MAX: Final = 1.25
 
 
+class Room(NamedTuple):
+    """What a row takes on disk.
+
+    Attributes:
+        rows: Over how many.
+        table_bytes: Of a row, in ``sensor_readings`` itself.
+        index_bytes: Of a row, in its primary key.
+        log_bytes: Of a batch, in ``batch_log`` with its indexes.
+        wal_bytes: Of a row, written ahead; full page images included.
+        wire_bytes: Of a reading, in the batches that came.
+    """
+
+    rows: int
+    table_bytes: float
+    index_bytes: float
+    log_bytes: float
+    wal_bytes: float
+    wire_bytes: float
+
+
 class Cost(NamedTuple):
     """CPU seconds a million readings.
 
@@ -56,8 +76,8 @@ async def measure(hub_batches: int, batches_a_step: int, levels: tuple[int, ...]
     with tempfile.TemporaryDirectory(prefix="headgate-bench-", ignore_cleanup_errors=True) as home:
         async with Stack(Path(home), stages=(), any_ports=True) as stack, rabbit(stack) as course:
             by_hubs = {hubs: await _by_hubs(course, hubs, hub_batches) for hubs in BY_HUBS}
-            by_rows = await _by_rows(course, batches_a_step, levels)
-    for line in (*table("hubs", by_hubs), "", *table("rows stored", by_rows)):
+            by_rows, room = await _by_rows(course, batches_a_step, levels)
+    for line in (*table("hubs", by_hubs), "", *table("rows stored", by_rows), f"{room}"):
         tell(line)
     return Report(
         "growth",
@@ -65,6 +85,7 @@ async def measure(hub_batches: int, batches_a_step: int, levels: tuple[int, ...]
         {
             "by_hubs": {hubs: cost._asdict() for hubs, cost in by_hubs.items()},
             "by_rows_stored": {rows: cost._asdict() for rows, cost in by_rows.items()},
+            "room": room._asdict(),
         },
     )
 
@@ -97,23 +118,51 @@ def _ends(costs: Mapping[int, Cost]) -> str:
 
 
 async def _by_hubs(course: Rabbit, hubs: int, batches: int) -> Cost:
-    sealed = bodies(batches, hubs)
+    sealed = await asyncio.to_thread(bodies, batches, hubs)
     async with _worker(course, batches) as connection:
         cost = await _stored(course, connection, sealed, 0)
     tell(f"{hubs:,} hubs: {cost.counted:.2f} CPU-s a million readings")
     return cost
 
 
-async def _by_rows(course: Rabbit, step: int, levels: tuple[int, ...]) -> dict[int, Cost]:
-    sealed = bodies(step * (levels[-1] + 1), HUBS)
+async def _by_rows(
+    course: Rabbit, step: int, levels: tuple[int, ...]
+) -> tuple[dict[int, Cost], Room]:
+    sealed = await asyncio.to_thread(bodies, step * (levels[-1] + 1), HUBS)
     costs: dict[int, Cost] = {}
     async with _worker(course, len(sealed)) as connection:
+        wal = await connection.fetchval("select pg_current_wal_lsn()")
         for held in range(levels[-1] + 1):
             cost = await _stored(course, connection, sealed[held * step :][:step], held * step)
             if held in levels:
                 costs[held * step * ROWS] = cost
                 tell(f"{held * step * ROWS:,} rows stored: {cost.counted:.2f} CPU-s a million")
-    return costs
+        room = await _room(connection, wal, sealed)
+    return costs, room
+
+
+async def _room(connection: Connection, wal: str, sealed: list[bytes]) -> Room:
+    """Return what the rows of these batches, the only ones there are, take.
+
+    Args:
+        connection: To the store.
+        wal: Where its log stood before the first.
+        sealed: The batches, as they came.
+    """
+    rows = len(sealed) * ROWS
+    found = await connection.fetchrow(
+        "select sum(pg_table_size(oid)) filter (where relname like 'sensor_readings%') as rows,"
+        " sum(pg_indexes_size(oid)) filter (where relname like 'sensor_readings%') as keys,"
+        " sum(pg_total_relation_size(oid)) filter (where relname like 'batch_log%') as log,"
+        " pg_wal_lsn_diff(pg_current_wal_lsn(), $1) as wal"
+        " from pg_class where relkind = 'r'",
+        wal,
+    )
+    assert found is not None
+    taken = [float(found[name]) for name in ("rows", "keys", "log", "wal")]
+    each = [taken[0] / rows, taken[1] / rows, taken[2] / len(sealed), taken[3] / rows]
+    wire = sum(map(len, sealed)) / rows
+    return Room(rows, *(round(value, 1) for value in (*each, wire)))
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ Sorted by (sensor_id, timestamp) within a flush, one connection, the same table 
 share of it means nothing unless both sides load the same rows in the same order.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -79,7 +80,9 @@ async def copied(
         flush_rows: In one COPY, which is one transaction.
         postgres_s: Says PostgreSQL's CPU seconds so far.
     """
-    encoded, rows = await _encoded(batches, flush_rows), len(batches) * ROWS
+    # In a thread: whoever holds a connection to a broker must be able to answer meanwhile.
+    encoded = await asyncio.to_thread(lambda: asyncio.run(_encoded(batches, flush_rows)))
+    rows = len(batches) * ROWS
     async with emptied(database_url) as connection:
         spent_s, start = postgres_s(), time.perf_counter()
         for body in encoded:

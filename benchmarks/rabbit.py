@@ -27,9 +27,8 @@ from headgate.stack.process import Program
 from headgate.stack.programs import command, environment
 from headgate.stack.rabbitmq import ADMIN, Cluster, Tls, cluster, find
 from headgate.stack.stack import Stack
-from wire.batch import Batch
 from wire.clock import SystemClock
-from wire.codec import decode
+from wire.codec import open_wire
 from wire.control import decode_receipt
 from wire.ids import HubId
 from wire.limits import MIB
@@ -40,6 +39,7 @@ from wire.topics import Channel, parse, topic
 FLOOD: Final = "bench"
 RECEIPTS: Final = "bench.receipts"
 NODE: Final = "rabbitmq-1"
+_PUBLISHED_AT_ONCE: Final = 256
 _RECEIPTS_WITHIN_S: Final = 60.0
 _UNREAD: Final = (Queue.DETECT, Queue.HEALTH)
 _PROFILED: Final = """\
@@ -79,7 +79,7 @@ class Rabbit:
     async def fill(self, batches: int, workers: int) -> None:
         """See ``Course``."""
         self.received.clear()
-        await self.publish(bodies(batches))
+        await self.publish(await asyncio.to_thread(bodies, batches))
 
     async def settled(self, batches: int) -> None:
         """See ``Course``. What has its receipt is acknowledged before a worker goes.
@@ -93,14 +93,14 @@ class Rabbit:
 
     async def publish(self, batches: Sequence[bytes]) -> None:
         """Put batches into the queue; on return the broker has confirmed each."""
-        opened_now = ((decode(body), body) for body in batches)
-        await self.flood.publish(
-            [
-                (topic(NORTH, batch.seal.key.hub_id, Channel.BATCH), body)
-                for batch, body in opened_now
-                if isinstance(batch, Batch)
-            ]
-        )
+        for first in range(0, len(batches), _PUBLISHED_AT_ONCE):
+            hubs = (
+                (open_wire(each).seal.key.hub_id, each)
+                for each in batches[first:][:_PUBLISHED_AT_ONCE]
+            )
+            await self.flood.publish(
+                [(topic(NORTH, hub, Channel.BATCH), each) for hub, each in hubs]
+            )
 
     async def listen(self) -> None:
         """Read receipts until cancelled."""

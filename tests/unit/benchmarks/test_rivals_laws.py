@@ -25,8 +25,7 @@ def test_what_a_sensor_publishes_is_what_a_hub_reads_a_second_later_each_time() 
     sensor, times = MqttSensor(Fleet(1_700_000_000), 5_007), []
     for sensor.turn in range(3):
         packet = sensor.packet(body(sensor.sensor_id, sensor.fleet.start_s, sensor.turn))
-        lengths = packet[1:3]
-        assert length_of(lengths) == len(packet) - 3
+        assert (length_of(packet[1:2]), length_of(packet[1:3])) == (None, len(packet) - 3)
         publish = read_publish(packet[0], packet[3:])
         assert (publish.packet_id, publish.answer) == (sensor.turn + 1, 0x40)
         message = parse_sensor_message(publish.body, parse_sensor_data(publish.topic))
