@@ -160,7 +160,8 @@ class Store(Protocol):
         """Register sensors nobody speaks for; return who speaks for each. Idempotent.
 
         A hub speaks for at most ``SENSORS_PER_HUB_MAX``, those it claimed first; what it claims
-        beyond them is registered for ``NOBODY``, that is, not at all.
+        beyond them is registered for ``NOBODY``, that is, not at all. ``EVERY_DOOR`` speaks for
+        any number.
 
         Args:
             sensor_ids: Sorted, unique.

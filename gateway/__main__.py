@@ -60,6 +60,22 @@ def http() -> None:
 
 
 @app.command()
+def sensors() -> None:
+    """Serve sensors that publish to the cluster themselves (HEADGATE_BROKER_URL, ...)."""
+    from gateway import run_http
+    from gateway.settings import SettingsError, read_sensors
+
+    reasons: list[str] = []
+    try:
+        run_http.sensors(read_sensors())
+    except* (SettingsError, ValueError, OSError) as failures:
+        reasons = [str(each) for each in failures.exceptions]
+    if reasons:
+        typer.echo(f"gateway: {'; '.join(reasons)}", err=True)
+        raise typer.Exit(2)
+
+
+@app.command()
 def enrol(
     name: Annotated[str, typer.Argument(help="User name; a hub's is its hub id.")],
     role: Annotated[Role, typer.Option(help="What the client is for.")],

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from gateway.core.connect import Connect
 from gateway.core.identity import Identity
 from wire.errors import InfrastructureError
+from wire.ids import SensorId
 from wire.topics import Channel
 
 if TYPE_CHECKING:  # the broker starts without it
     import numpy as np
     from numpy.typing import NDArray
+
+    from wire.reading import SensorMessage
 
 Action = Literal["connect", "packet", "publish", "subscribe"]
 
@@ -123,6 +126,61 @@ class Buckets(Protocol):
         ...
 
 
+class Said(Protocol):
+    """A sensor's message, lent until acknowledged."""
+
+    @property
+    def topic(self) -> str:
+        """Where it was published; the broker has checked who may."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """The bytes."""
+        ...
+
+    @property
+    def lent_before(self) -> int:
+        """How often whoever had it went away without a word."""
+        ...
+
+    async def ack(self) -> None:
+        """Let the broker forget it.
+
+        Raises:
+            LinkLostError: It comes again.
+        """
+        ...
+
+
+class SensorLink(Protocol):
+    """An open way to sensors. Every method may raise LinkLostError."""
+
+    def messages(self) -> AsyncIterator[Said]:
+        """Yield what sensors say, until cancelled; no more than a bound unacknowledged."""
+        ...
+
+    def suspects(self) -> AsyncIterator[Said]:
+        """Yield what was lent to doors that died, one at a time."""
+        ...
+
+    async def tell(self, sensor_id: SensorId, body: bytes) -> None:
+        """Publish a sensor's status; nobody need be listening."""
+        ...
+
+
+class SensorInbox(Protocol):
+    """Where sensors without a hub publish, opened again and again."""
+
+    def open_sensors(self) -> AbstractAsyncContextManager[SensorLink]:
+        """Lend a link.
+
+        Raises:
+            LinkLostError: On entry, or from what is done inside.
+        """
+        ...
+
+
 class DoorMeter(Protocol):
     """Counts what passes a door for sensors."""
 
@@ -130,8 +188,8 @@ class DoorMeter(Protocol):
         """Count a message by what became of it."""
         ...
 
-    def admitted(self, readings: int, refused_values: int) -> None:
-        """Count readings taken, and impossible values in them made absent."""
+    def admitted(self, message: "SensorMessage") -> None:
+        """Count readings taken, impossible values in them made absent, fields nobody knows."""
         ...
 
     def alone(self, messages: int) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP door's composition root."""
+"""The composition root of doors for sensors: by HTTP, and by MQTT at the cluster."""
 
 import asyncio
 import secrets
@@ -17,11 +17,13 @@ from gateway.adapters.http_meter import PrometheusDoorMeter
 from gateway.adapters.http_uplink import MqttUplink
 from gateway.adapters.redis_buckets import RedisBuckets
 from gateway.core.bind import loopback
+from gateway.core.buckets import LATE_SLACK_MS, LocalBuckets
 from gateway.core.repeats import Repeats
 from gateway.core.virtual_hub import VirtualHub
 from gateway.doors.http import HttpDoor, application
 from gateway.doors.http_courier import Courier
 from gateway.doors.http_turnstile import Turnstile
+from gateway.doors.sensors import SensorsDoor
 from gateway.run import configure_logging
 from gateway.settings import HttpSettings
 from wire.clock import SystemClock
@@ -53,13 +55,21 @@ def http(settings: HttpSettings) -> None:
     uvloop.run(_serve(settings))
 
 
+def sensors(settings: HttpSettings) -> None:
+    """Serve what sensors publish to the cluster until SIGTERM or SIGINT.
+
+    Raises:
+        ValueError: The broker's address makes no sense.
+        OSError: The certificate cannot be read.
+    """
+    configure_logging(settings.log)
+    uvloop.run(_serve_sensors(settings))
+
+
 async def _serve(settings: HttpSettings) -> None:
     host, port = loopback(settings.http_bind)
-    uplink = _uplink(settings)
-    clock, meter = SystemClock(), PrometheusDoorMeter()
-    epoch = Epoch(secrets.randbits(EPOCH_BITS))
-    hub = VirtualHub(uplink.hub_id, settings.region, epoch)
-    courier = Courier(hub, uplink, settings.store_id, clock, Random().random, meter)
+    uplink, clock, meter = _uplink(settings), SystemClock(), PrometheusDoorMeter()
+    courier = _courier(settings, uplink, clock, meter)
     shared = RedisBuckets.at(settings.redis_url) if settings.redis_url else None
     turnstile = Turnstile(shared, clock, meter)
     door = HttpDoor(courier, turnstile, Repeats(), clock, meter, settings.device_header)
@@ -77,7 +87,7 @@ async def _serve(settings: HttpSettings) -> None:
     _end_politely()
     try:
         with _listening(host, port) as listener:
-            log.info("http_open", host=host, port=port, epoch=str(epoch))
+            log.info("http_open", host=host, port=port)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(courier.run(), name="courier")
                 tasks.create_task(turnstile.run(), name="turnstile")
@@ -87,6 +97,37 @@ async def _serve(settings: HttpSettings) -> None:
     finally:
         if shared is not None:
             await shared.close()
+
+
+async def _serve_sensors(settings: HttpSettings) -> None:
+    uplink, clock, meter = _uplink(settings), SystemClock(), PrometheusDoorMeter("sensors")
+    assert isinstance(uplink, AmqpUplink), "the settings have no other address"
+    courier = _courier(settings, uplink, clock, meter)
+    shared = RedisBuckets.at(settings.redis_url) if settings.redis_url else None
+    turnstile = Turnstile(shared, clock, meter)
+    late = Turnstile(shared and shared.late(), clock, meter, LocalBuckets(slack_ms=LATE_SLACK_MS))
+    door = SensorsDoor(uplink, courier, turnstile, late, clock, meter)
+    _end_politely()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for each in (courier, turnstile, late, door):
+                tasks.create_task(each.run(), name=type(each).__name__.lower())
+    except asyncio.CancelledError:
+        log.info("sensors_closed")
+    finally:
+        if shared is not None:
+            await shared.close()
+
+
+def _courier(
+    settings: HttpSettings,
+    uplink: MqttUplink | AmqpUplink,
+    clock: SystemClock,
+    meter: PrometheusDoorMeter,
+) -> Courier:
+    """Return who carries batches of a new life of this door."""
+    hub = VirtualHub(uplink.hub_id, settings.region, Epoch(secrets.randbits(EPOCH_BITS)))
+    return Courier(hub, uplink, settings.store_id, clock, Random().random, meter)
 
 
 def _uplink(settings: HttpSettings) -> MqttUplink | AmqpUplink:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from wire.doors import is_door, is_sensors_door
 from wire.errors import HeadgateError
 from wire.ids import HubId, Region, is_name
 
@@ -36,11 +37,11 @@ class HttpSettings:
     Attributes:
         http_bind: ``host:port`` to listen on, loopback only: a proxy on this machine speaks TLS.
         broker_url: ``mqtt://NAME@host:port`` with a token, or ``amqps://host:port[,host:port...]``
-            with a certificate; both name the virtual hub all doors share.
+            with a certificate.
         broker_token_file: What proves the name over MQTT.
         broker_tls: Over AMQPS, the folder of our certificate: ``cert.pem``, ``key.pem`` and the
             roots to trust, ``trust.pem``.
-        name: Over AMQPS, the certificate's common name (HEADGATE_DOOR_NAME).
+        name: Over AMQPS, the certificate's common name, one a replica (HEADGATE_DOOR_NAME).
         region: Where that hub is enrolled.
         store_id: Whose receipts count (HEADGATE_STORE_ID).
         number: Which of the doors this is (HEADGATE_DOOR).
@@ -74,6 +75,20 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
     return Settings(mqtt_bind=bind, identities=identities, log=_log(environment))
 
 
+def read_sensors(environment: Mapping[str, str] = os.environ) -> HttpSettings:
+    """Return the environment's settings for a door that takes what sensors publish by MQTT.
+
+    Raises:
+        SettingsError: Something is not said, or makes no sense.
+    """
+    settings = read_http({"HEADGATE_DOOR_NAME": "sensors", **environment})
+    if not is_sensors_door(settings.name):
+        raise SettingsError(f"HEADGATE_DOOR_NAME={settings.name}: it is sensors, sensors-0, ...")
+    if not settings.broker_url.startswith("amqps:"):
+        raise SettingsError("HEADGATE_BROKER_URL: sensors without a hub publish to RabbitMQ only")
+    return settings
+
+
 def read_http(environment: Mapping[str, str] = os.environ) -> HttpSettings:
     """Return the environment's settings for an HTTP door.
 
@@ -84,8 +99,8 @@ def read_http(environment: Mapping[str, str] = os.environ) -> HttpSettings:
     if not is_name(region):
         raise SettingsError(f"HEADGATE_REGION={region}: regions are [a-z0-9-]{{1,64}}")
     name = environment.get("HEADGATE_DOOR_NAME", "http")
-    if not is_name(name):
-        raise SettingsError(f"HEADGATE_DOOR_NAME={name}: names are [a-z0-9-]{{1,64}}")
+    if not is_door(name):
+        raise SettingsError(f"HEADGATE_DOOR_NAME={name}: doors are called http, http-0, http-1 ...")
     number = environment.get("HEADGATE_DOOR", "0")
     if not (number.isascii() and number.isdigit() and len(number) <= 2):
         raise SettingsError(f"HEADGATE_DOOR={number}: doors are numbered 0 to 99")

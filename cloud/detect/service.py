@@ -23,6 +23,7 @@ from cloud.ports import Delivery
 from wire import ranges
 from wire.batch import Batch
 from wire.clock import Clock
+from wire.doors import speaker
 from wire.errors import InfrastructureError, PeerError
 from wire.ids import Epoch, HubId
 from wire.ranges import Ranges
@@ -171,7 +172,7 @@ class Detect:
         known = state.sensor_ids
         strange = np.setdiff1d(reported, known)
         asked = np.array([each for each in strange.tolist() if each not in hub.foreign], np.int64)
-        foreign = set((await self._store.foreign(hub.hub_id, asked)).tolist())
+        foreign = set((await self._store.foreign(speaker(hub.hub_id), asked)).tolist())
         crowd = strange.tolist() if len(known) + len(strange) > SENSORS_PER_HUB_MAX else ()
         hub.foreign = frozenset(list(hub.foreign | foreign)[:SENSORS_PER_HUB_MAX])
         refused = np.array([*hub.foreign, *crowd], np.int64)

@@ -11,12 +11,13 @@ from cloud.core.rows import FAULTS, FINE, Fault, Rows
 from cloud.ports import NOBODY, Store
 from wire.batch import Seal
 from wire.clock import Clock
+from wire.doors import speaker
 
 REMEMBERED_MS: Final = 600_000  # how long a sensor moved to another hub may still speak as the old
 
 
 class Census:
-    """The sensors we have met; the first hub to claim one speaks for it."""
+    """The sensors we have met; the first hub to claim one speaks for it, all doors as one."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         """Take the neighbours."""
@@ -38,7 +39,7 @@ class Census:
             InfrastructureError: The store cannot say; nothing was decided.
         """
         self._forget_in_time()
-        hubs = np.array([self._owners.index(seal.key.hub_id) for seal in seals], np.int32)
+        hubs = np.array([self._owners.index(speaker(seal.key.hub_id)) for seal in seals], np.int32)
         senders = hubs[rows.batch]
         strange: NDArray[np.bool_] = self._owners.owner(rows.sensor_ids) != senders
         if strange.any():
@@ -52,11 +53,11 @@ class Census:
     async def _ask(
         self, sensor_ids: NDArray[np.int64], hubs: NDArray[np.int32], seals: Sequence[Seal]
     ) -> None:
-        said = {self._owners.index(seal.key.hub_id): seal for seal in seals}
+        said = {self._owners.index(speaker(seal.key.hub_id)): seal for seal in seals}
         claimants = [said[hub] for hub in hubs.tolist()]
         speakers = await self._store.claim(
             sensor_ids,
-            [seal.key.hub_id for seal in claimants],
+            [speaker(seal.key.hub_id) for seal in claimants],
             [seal.region for seal in claimants],
         )
         owners = np.array([self._owners.index(hub_id) for hub_id in speakers], np.int32)

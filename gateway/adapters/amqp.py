@@ -24,17 +24,23 @@ from aio_pika.abc import (
 )
 
 from certs.tls import client_context
+from gateway.core.limits import PACKET_BYTES_MAX
 from gateway.core.virtual_hub import FLYING_MAX
 from gateway.ports import LinkLostError
 from wire import queues
-from wire.ids import HubId, Region
-from wire.topics import Channel, topic
+from wire.ids import HubId, Region, SensorId
+from wire.limits import MIB
+from wire.queues import Queue
+from wire.topics import Channel, sensor_status, topic
 
 CONNECT_WITHIN_S: Final = 5.0
 ANSWER_WITHIN_S: Final = 8.0
 GOODBYE_WITHIN_S: Final = 2.0
 HEARTBEAT_S: Final = 10
 RECEIPTS_MAX: Final = 4 * FLYING_MAX
+SENSORS_LENT_MAX: Final = 256
+SENSORS_BYTES_MAX: Final = 128 * MIB
+assert SENSORS_LENT_MAX * PACKET_BYTES_MAX <= SENSORS_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,20 @@ class AmqpUplink:
             with _translated():
                 async with asyncio.timeout(ANSWER_WITHIN_S):
                     link = await self._link(connection)
+            yield link
+        finally:
+            with suppress(TimeoutError, *_FAILURES):
+                async with asyncio.timeout(GOODBYE_WITHIN_S):
+                    await connection.close()
+
+    @asynccontextmanager
+    async def open_sensors(self) -> AsyncIterator["AmqpSensorLink"]:
+        """See ``SensorInbox``. A connection of its own: publishing may be held up, reading not."""
+        connection = await self._connect()
+        try:
+            with _translated():
+                async with asyncio.timeout(ANSWER_WITHIN_S):
+                    link = await _sensor_link(connection)
             yield link
         finally:
             with suppress(TimeoutError, *_FAILURES):
@@ -157,6 +177,93 @@ class AmqpLink:
         with _translated():
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 await self._exchange.publish(message, self.key(channel), mandatory=mandatory)
+
+
+async def _sensor_link(connection: AbstractConnection) -> "AmqpSensorLink":
+    channel: AbstractChannel = await connection.channel()
+    link = AmqpSensorLink(await channel.get_exchange(queues.TOPICS, ensure=False))
+    for each in (channel, connection):
+        each.close_callbacks.add(lambda _, why: link.end(str(why or "closed")))
+    for name, prefetch, take in (
+        (Queue.SENSORS, SENSORS_LENT_MAX, link.take),
+        (Queue.DEAD_SENSORS, 1, link.take_suspect),
+    ):
+        await channel.set_qos(prefetch_count=prefetch)  # of the consumers that come after it
+        await (await channel.get_queue(name, ensure=False)).consume(take)
+    return link
+
+
+@dataclass(frozen=True, slots=True)
+class AmqpSaid:
+    """See ``gateway.ports.Said``."""
+
+    message: AbstractIncomingMessage
+
+    @property
+    def topic(self) -> str:
+        """See ``Said``."""
+        return queues.topic(self.message.routing_key or "")
+
+    @property
+    def body(self) -> bytes:
+        """See ``Said``."""
+        return self.message.body
+
+    @property
+    def lent_before(self) -> int:
+        """See ``Said``. The broker counts; what was set aside begins anew."""
+        count = self.message.headers.get("x-delivery-count")
+        return count if isinstance(count, int) else 0
+
+    async def ack(self) -> None:
+        """See ``Said``."""
+        with _translated():
+            await self.message.ack()
+
+
+class AmqpSensorLink:
+    """See ``gateway.ports.SensorLink``."""
+
+    def __init__(self, exchange: AbstractExchange) -> None:
+        """Take an open exchange."""
+        self._exchange = exchange
+        self._messages: asyncio.Queue[AmqpSaid | None] = asyncio.Queue()
+        self._suspects: asyncio.Queue[AmqpSaid | None] = asyncio.Queue()
+        self._gone = ""
+
+    def messages(self) -> AsyncIterator[AmqpSaid]:
+        """See ``SensorLink``: at most ``SENSORS_LENT_MAX`` are lent."""
+        return self._taken(self._messages)
+
+    def suspects(self) -> AsyncIterator[AmqpSaid]:
+        """See ``SensorLink``."""
+        return self._taken(self._suspects)
+
+    async def tell(self, sensor_id: SensorId, body: bytes) -> None:
+        """See ``SensorLink``."""
+        key = queues.routing_key(sensor_status(sensor_id))
+        with _translated():
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                await self._exchange.publish(aio_pika.Message(body), key, mandatory=False)
+
+    async def take(self, message: AbstractIncomingMessage) -> None:
+        """Keep what the broker has lent: its own bound is ours."""
+        self._messages.put_nowait(AmqpSaid(message))
+
+    async def take_suspect(self, message: AbstractIncomingMessage) -> None:
+        """Keep the one suspect the broker has lent."""
+        self._suspects.put_nowait(AmqpSaid(message))
+
+    def end(self, why: str) -> None:
+        """Note that the broker is gone."""
+        self._gone = self._gone or why
+        for each in (self._messages, self._suspects):
+            each.put_nowait(None)
+
+    async def _taken(self, lent: asyncio.Queue[AmqpSaid | None]) -> AsyncIterator[AmqpSaid]:
+        while (said := await lent.get()) is not None and not self._gone:
+            yield said
+        raise LinkLostError(f"broker: {self._gone}")
 
 
 _FAILURES: Final = (

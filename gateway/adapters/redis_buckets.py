@@ -13,7 +13,7 @@ import redis.asyncio
 from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
-from gateway.core.buckets import COST_MS, SLACK_MS
+from gateway.core.buckets import COST_MS, LATE_SLACK_MS, SLACK_MS
 from wire.errors import InfrastructureError
 
 ANSWER_WITHIN_S: Final = 0.25
@@ -25,9 +25,11 @@ _SCRIPT: Final = files("gateway.adapters").joinpath("redis_buckets.lua").read_te
 class RedisBuckets:
     """See ``gateway.ports.Buckets``. Time is the server's, since doors' clocks disagree."""
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        """Take a client; it connects when it is first used."""
-        self._client = client
+    def __init__(
+        self, client: redis.asyncio.Redis, tag: str = "bucket", slack_ms: int = SLACK_MS
+    ) -> None:
+        """Take a client, which connects when it is first used, and which buckets these are."""
+        self._client, self._tag, self._slack_ms = client, tag, slack_ms
         self._script = client.register_script(_SCRIPT)
 
     @classmethod
@@ -39,15 +41,19 @@ class RedisBuckets:
             )
         )
 
+    def late(self) -> "RedisBuckets":
+        """Return the buckets of what was said long before it came; close the first of both."""
+        return RedisBuckets(self._client, "late", LATE_SLACK_MS)
+
     async def take(
         self, messages: Sequence[NDArray[np.int64]], at_ms: int = SERVER_TIME
     ) -> list[int]:
         """See ``gateway.ports.Buckets``; ``at_ms`` replaces the server's time."""
         keys: list[str] = []
-        arguments: list[int] = [at_ms, COST_MS, SLACK_MS, KEPT_MS]
+        arguments: list[int] = [at_ms, COST_MS, self._slack_ms, KEPT_MS]
         for sensor_ids in messages:
             sensors, counts = np.unique(sensor_ids, return_counts=True)
-            keys += [f"{{bucket}}:{sensor_id}" for sensor_id in sensors.tolist()]
+            keys += [f"{{{self._tag}}}:{sensor_id}" for sensor_id in sensors.tolist()]
             arguments += [len(sensors), *counts.tolist()]
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):

@@ -7,11 +7,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wire.limits import SENSOR_BURST, SENSOR_RATE_PER_S
+from wire.limits import READINGS_PER_SENSOR_MESSAGE_MAX, SENSOR_BURST, SENSOR_RATE_PER_S
 from wire.token_bucket import EMPTY_AT_MS
 
 COST_MS: Final = round(1_000 / SENSOR_RATE_PER_S)
 SLACK_MS: Final = (SENSOR_BURST - 1) * COST_MS
+LATE_AFTER_MS: Final = 10_000
+LATE_BURST: Final = 3_600
+LATE_SLACK_MS: Final = (LATE_BURST - 1) * COST_MS
+"""What a sensor said while nobody took it comes at once: an hour of it at its rate is let in."""
+
+assert READINGS_PER_SENSOR_MESSAGE_MAX <= LATE_BURST
 BUCKETS_MAX: Final = 262_144
 CROWDED_MS: Final = COST_MS
 
@@ -22,9 +28,11 @@ class LocalBuckets:
 
     Attributes:
         most: How many sensors may be between empty and full at once; further ones must wait.
+        slack_ms: How long a full bucket lasts beyond one token.
     """
 
     most: int = BUCKETS_MAX
+    slack_ms: int = SLACK_MS
     _due_ms: dict[int, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -48,7 +56,7 @@ class LocalBuckets:
         names = sensors.tolist()
         due = np.array([self._due_ms.get(name, EMPTY_AT_MS) for name in names], np.int64)
         begins = np.maximum(due, at_ms)
-        wait = int((begins + (counts - 1) * COST_MS - SLACK_MS - at_ms).max())
+        wait = int((begins + (counts - 1) * COST_MS - self.slack_ms - at_ms).max())
         if wait > 0:
             return wait
         if len(self._due_ms) + len(names) > self.most:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from wire.doors import is_door
 from wire.errors import PeerError
 from wire.ids import Region, is_name
 
@@ -57,7 +58,8 @@ class Identity:
             raise MalformedIdentityError("names and regions are [a-z0-9-]{1,64}")
         if _SHA256_HEX.fullmatch(self.token_sha256) is None:
             raise MalformedIdentityError("the token's digest is not SHA-256 in hex")
-        if self.role is Role.HUB and _STAGE_NAME.fullmatch(self.name):
+        reserved = _STAGE_NAME.fullmatch(self.name) is not None or is_door(self.name)
+        if self.role is Role.HUB and reserved:
             raise MalformedIdentityError(f"{self.name} is a stage's name, not a hub's")
 
 

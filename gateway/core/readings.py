@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wire.batch import Batch, Seal
 from wire.codec import quantise
 from wire.ids import UnixMs
-from wire.limits import READINGS_PER_BATCH_MAX
+from wire.limits import FUTURE_MS_MAX, READINGS_PER_BATCH_MAX, SENSOR_BURST
 from wire.metric import equal
 from wire.quality import Quality
 from wire.reading import NO_TIME, SensorMessage
@@ -44,6 +44,23 @@ class Readings:
             self.values[which],
             self.quality[which],
         )
+
+
+def fault(message: SensorMessage, arrived_ms: UnixMs, burst: int = SENSOR_BURST) -> str | None:
+    """Return why no store would take a message, however often it came; None if it would.
+
+    Args:
+        message: As parsed.
+        arrived_ms: Now.
+        burst: How many readings of one sensor may be in it.
+    """
+    if int(turns(message.sensor_ids).max()) >= burst:
+        return f"more than {burst} readings of one sensor in a message"
+    if int(message.observed_at_ms.max()) > arrived_ms + FUTURE_MS_MAX:
+        return "a time is more than a day ahead"
+    if bool(np.isnan(message.values).all(axis=1).any()):
+        return "a reading measures nothing that nature allows"
+    return None
 
 
 def stamped(message: SensorMessage, arrived_ms: UnixMs) -> Readings:

@@ -70,7 +70,7 @@ class VirtualHub:
     """See the module. Times are steady milliseconds, handed in by the caller.
 
     Attributes:
-        hub_id: Shared by every door that may answer the same sensors.
+        hub_id: This replica's own, of the names doors have.
         region: Where the doors stand.
         epoch: This life of this door; never reused.
         next_sequence: The next batch's.

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-import numpy as np
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from gateway.core.readings import stamped, turns
+from gateway.core.readings import fault, stamped
 from gateway.core.repeats import KEY_CHARS_MAX, Repeats
 from gateway.doors.http_body import MEDIA_TYPES, Refused, body_of, problem
 from gateway.doors.http_courier import Courier, Fate
@@ -27,7 +26,7 @@ from gateway.ports import DoorMeter
 from wire.clock import Clock
 from wire.errors import MalformedMessageError
 from wire.ids import UnixMs
-from wire.limits import FUTURE_MS_MAX, SENSOR_BURST, SENSOR_MESSAGE_BYTES_MAX
+from wire.limits import SENSOR_MESSAGE_BYTES_MAX
 from wire.pack import UNPACKABLE, unpack
 from wire.reading import SensorMessage, parse_sensor_message
 
@@ -76,14 +75,15 @@ class HttpDoor:
         body = await body_of(request)
         message = _parsed(body)
         device = self._device(request, message)
-        self._judge(message, arrived_ms)
+        if (why := fault(message, arrived_ms)) is not None:
+            raise Refused(422, why)
         if wait_ms := await self.turnstile.take(message.sensor_ids):
             raise Refused(429, "a sensor may send one reading a second", _seconds(wait_ms))
         readings = stamped(message, self._heard_first(request, device, body, arrived_ms))
         fate = await self.courier.deliver(readings)
         if fate is not Fate.SAFE:
             raise Refused(503, _UNSAFE[fate], 1)
-        self.meter.admitted(len(readings), int(message.refused_values.sum()))
+        self.meter.admitted(message)
         return Response(RECEIVED, 202, media_type="application/json")
 
     def _device(self, request: Request, message: SensorMessage) -> str:
@@ -94,14 +94,6 @@ class HttpDoor:
         if any(name != f"sensor-{sensor_id}" for sensor_id in message.sensor_ids.tolist()):
             raise Refused(403, "this certificate does not speak for that sensor")
         return name
-
-    def _judge(self, message: SensorMessage, arrived_ms: UnixMs) -> None:
-        if int(turns(message.sensor_ids).max()) >= SENSOR_BURST:
-            raise Refused(422, f"more than {SENSOR_BURST} readings of one sensor in a message")
-        if int(message.observed_at_ms.max()) > arrived_ms + FUTURE_MS_MAX:
-            raise Refused(422, "a time is more than a day ahead")
-        if bool(np.isnan(message.values).all(axis=1).any()):
-            raise Refused(422, "a reading measures nothing that nature allows")
 
     def _heard_first(
         self, request: Request, device: str, body: bytes, arrived_ms: UnixMs

@@ -54,8 +54,8 @@ class Courier:
         self._news = asyncio.Event()
         self.is_open = False
 
-    async def deliver(self, readings: Readings) -> Fate:
-        """Take readings whole and return once they are safe, or ``SAFE_WITHIN_S`` later."""
+    async def deliver(self, readings: Readings, within_s: float = SAFE_WITHIN_S) -> Fate:
+        """Take readings whole and return once they are safe, or so much later."""
         if not self.is_open:
             return Fate.AWAY
         ticket = self._hub.admit(readings, self._clock.steady_ms())
@@ -65,7 +65,7 @@ class Courier:
         self._waiting[ticket] = waiting
         self._news.set()
         try:
-            async with asyncio.timeout(SAFE_WITHIN_S):
+            async with asyncio.timeout(within_s):
                 await waiting
         except TimeoutError:
             return Fate.LATE

@@ -24,10 +24,16 @@ class Turnstile:
     that reaches ``n`` doors may for that time speak ``n`` times as fast; such messages are counted.
     """
 
-    def __init__(self, shared: Buckets | None, clock: Clock, meter: DoorMeter) -> None:
-        """Take the buckets all doors share; None for a door that stands alone."""
+    def __init__(
+        self,
+        shared: Buckets | None,
+        clock: Clock,
+        meter: DoorMeter,
+        local: LocalBuckets | None = None,
+    ) -> None:
+        """Take the buckets all doors share, None for a door that stands alone, and its own."""
         self._shared, self._clock, self._meter = shared, clock, meter
-        self._local = LocalBuckets()
+        self._local = LocalBuckets() if local is None else local
         self._queue: list[tuple[NDArray[np.int64], asyncio.Future[int]]] = []
         self._came = asyncio.Event()
         self._ask_again_ms = 0

@@ -13,6 +13,7 @@ from cloud.ingest.service import Ingest
 from cloud.ports import DEAD_LETTERS_PER_HUB_MAX, NOBODY
 from tests.support.builders import HUB, NORTH, a_batch, a_key
 from tests.support.cloud import STORE, MemoryStore, StoppedClock, a_delivery
+from wire.doors import EVERY_DOOR
 from wire.ids import HubId
 
 OTHER = HubId("hub-2")
@@ -47,6 +48,7 @@ async def check_sensors(store: Any) -> None:
     assert await claim(100_000, 3, HUB) == [HUB, NOBODY, NOBODY]
     assert await claim(0, 2, HUB) == [HUB, HUB], "what it has it keeps"
     assert await claim(100_000, 3, OTHER) == [HUB, OTHER, OTHER]
+    assert set(await claim(300_000, SENSORS_PER_HUB_MAX + 1, EVERY_DOOR)) == {EVERY_DOOR}
     batch = a_batch(sensors=[0, 100_001, 200_000])
     done = await Ingest(store, StoppedClock()).flush(sort_out([a_delivery(batch)]))
     assert done.rows == 1

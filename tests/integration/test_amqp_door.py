@@ -8,6 +8,7 @@ from uuid import UUID
 
 import aio_pika
 import pytest
+from prometheus_client import CollectorRegistry
 
 from gateway.adapters.amqp import AmqpUplink
 from gateway.adapters.http_meter import PrometheusDoorMeter
@@ -45,7 +46,8 @@ async def door(rabbit: Rabbits) -> AsyncIterator[tuple[Courier, VirtualHub]]:
     uplink = AmqpUplink(hosts, rabbit.authority.context(DOOR), NORTH, DOOR)
     hub = VirtualHub(DOOR, NORTH, EPOCH)
     chance = random.Random(1).random
-    courier = Courier(hub, uplink, STORE, SystemClock(), chance, PrometheusDoorMeter())
+    meter = PrometheusDoorMeter(registry=CollectorRegistry())
+    courier = Courier(hub, uplink, STORE, SystemClock(), chance, meter)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(courier.run())
         await until(lambda: courier.is_open)

@@ -24,6 +24,7 @@ from cloud.ports import DEAD_LETTERS_PER_HUB_MAX, NOBODY
 from tests.support.builders import NOON, NORTH
 from wire.batch import Batch, Flag, Tombstone
 from wire.codec import encode
+from wire.doors import EVERY_DOOR
 from wire.errors import InfrastructureError
 from wire.ids import BatchKey, Epoch, HubId, Region, SensorId, UnixMs
 from wire.metric import METRICS
@@ -114,7 +115,8 @@ class MemoryStore:
         assert (np.diff(sensor_ids) > 0).all()
         sensors, held = self.tables.sensors, Counter(self.tables.sensors.values())
         for sensor_id, hub_id in zip(sensor_ids.tolist(), hub_ids, strict=True):
-            if sensor_id not in sensors and held[hub_id] < SENSORS_PER_HUB_MAX:
+            room = hub_id == EVERY_DOOR or held[hub_id] < SENSORS_PER_HUB_MAX
+            if sensor_id not in sensors and room:
                 sensors[sensor_id] = hub_id
                 held[hub_id] += 1
         return [sensors.get(sensor_id, NOBODY) for sensor_id in sensor_ids.tolist()]

@@ -21,6 +21,7 @@ from cloud.core.ledger import Entry
 from cloud.core.rows import Rows
 from cloud.ports import NOBODY
 from wire.batch import Batch, Tombstone
+from wire.doors import EVERY_DOOR
 from wire.errors import InfrastructureError, PeerError
 from wire.ids import BatchKey, HubId, Region, SensorId, UnixMs
 from wire.metric import METRICS
@@ -83,7 +84,7 @@ class PostgresStore:
         ids = sensor_ids.tolist()
         with translated():
             columns = (ids, list(hub_ids), list(regions))
-            await self._pool.execute(_SQL["claim"], *columns, SENSORS_PER_HUB_MAX)
+            await self._pool.execute(_SQL["claim"], *columns, SENSORS_PER_HUB_MAX, EVERY_DOOR)
             found = await self._pool.fetch(_SQL["speakers"], ids)
         speakers = {row["sensor_id"]: row["hub_id"] for row in found}
         return [speakers.get(sensor_id, NOBODY) for sensor_id in ids]

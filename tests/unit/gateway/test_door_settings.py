@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import SettingsError, read_http
+from gateway.settings import SettingsError, read_http, read_sensors
 
 LEAST = {
     "HEADGATE_BROKER_URL": "mqtt://http@127.0.0.1:1883",
@@ -40,3 +40,24 @@ def test_what_is_missing_is_named(missing: str) -> None:
 def test_nonsense_is_refused(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
         read_http({**LEAST, name: value})
+
+
+CLUSTER = {
+    "HEADGATE_BROKER_URL": "amqps://broker:5671",
+    "HEADGATE_STORE_ID": "3f1c9a5e-5d0c-4b0e-9a53-2f4d8f3f9c11",
+}
+
+
+def test_a_door_for_sensors_has_a_name_of_its_kind_and_stands_at_the_cluster() -> None:
+    assert read_sensors(CLUSTER).name == "sensors"
+    assert read_sensors({**CLUSTER, "HEADGATE_DOOR_NAME": "sensors-3"}).name == "sensors-3"
+    with pytest.raises(SettingsError, match="HEADGATE_DOOR_NAME"):
+        read_sensors({**CLUSTER, "HEADGATE_DOOR_NAME": "http-3"})
+    with pytest.raises(SettingsError, match="RabbitMQ"):
+        read_sensors(LEAST)
+
+
+def test_a_door_has_a_doors_name() -> None:
+    assert read_http({**CLUSTER, "HEADGATE_DOOR_NAME": "http-12"}).name == "http-12"
+    with pytest.raises(SettingsError, match="http-0"):
+        read_http({**CLUSTER, "HEADGATE_DOOR_NAME": "hub-1"})
