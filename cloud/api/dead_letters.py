@@ -130,6 +130,10 @@ _ONE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": WholeLetter},
     **documented(404, 422, 503),
 }
+ChosenState = Annotated[
+    Literal["kept", "replayed", "dropped", "all"],
+    Query(examples=["replayed"], description="what was decided about them; kept: nothing yet"),
+]
 LetterPath = Annotated[int, Path(ge=0, le=LETTER_ID_MAX, examples=[9], description="a dead letter")]
 Reason = Annotated[
     str,
@@ -146,7 +150,7 @@ def dead_letter_routes(letters: LetterReader) -> APIRouter:
         request: Request,
         hub_id: Hub = None,
         reason: Reason = "",
-        state: Literal["kept", "replayed", "dropped", "all"] = "kept",
+        state: ChosenState = "kept",
         limit: RowLimit = DEFAULT_ROWS,
         before: Before = LETTER_ID_MAX,
     ) -> Response:
