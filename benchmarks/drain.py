@@ -142,7 +142,7 @@ def per_million(before: dict[str, float], after: dict[str, float], rows: int) ->
     }
 
 
-async def exactly_once(connection: Connection, batches: int) -> None:
+async def exactly_once(connection: Connection, batches: int, rows: int = ROWS) -> None:
     """Check that every batch is in the tables once, and that the ledger says so.
 
     Raises:
@@ -154,7 +154,7 @@ async def exactly_once(connection: Connection, batches: int) -> None:
         " (select count(distinct (hub_id, epoch, sequence)) from batch_log) as batches,"
         " (select sum(upper(r) - lower(r)) from hub_ledger, unnest(received) as r) as received"
     )
-    wanted = (batches * ROWS, batches, batches, batches)
+    wanted = (batches * rows, batches, batches, batches)
     assert found is not None
     assert tuple(map(int, found)) == wanted, f"stored {dict(found)} of {batches} batches"
 

@@ -49,17 +49,21 @@ def hub(number: int) -> HubId:
     return HubId(f"bench-{number}")
 
 
-def bodies(batches: int, hubs: int = HUBS, start_ms: int | None = None) -> list[bytes]:
-    """Return sealed batches of ``ROWS``, hubs in turn, as ``firmware_sim batches`` makes them.
+def bodies(
+    batches: int, hubs: int = HUBS, start_ms: int | None = None, rows: int = ROWS
+) -> list[bytes]:
+    """Return sealed batches, hubs in turn, as ``firmware_sim batches`` makes them.
 
     Args:
         batches: Of all hubs together.
         hubs: How many speak; each has ``SENSORS`` of its own.
         start_ms: Observed time of the first reading; None = so that the last is of now.
+        rows: In each batch.
     """
-    seconds = ROWS // SENSORS * -(-batches // hubs)
+    sensors = min(SENSORS, rows)
+    seconds = rows // sensors * -(-batches // hubs)
     start_ms = time.time_ns() // 1_000_000 - seconds * 1_000 if start_ms is None else start_ms
-    load = Load(SENSORS, ROWS, 4, FIRST_SENSOR_ID, start_ms)
+    load = Load(sensors, rows, 4, FIRST_SENSOR_ID, start_ms)
     water = Water(PROFILES[ProfileName.DRINKING], 1)
     by_hub = [
         sealed(load, water, (number, hub(number), NORTH), Epoch(number), share)
