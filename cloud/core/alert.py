@@ -58,7 +58,7 @@ class Alert:
         alert_id: None until it is stored.
         key: What it is about.
         opened_by: The finding that opened it.
-        opened_observed_at_ms: That finding's event time.
+        opened_observed_at_ms: Event time of the earliest finding it has, late ones included.
         severity: Greatest of its findings.
         historical: Opened by late readings and joined by no live ones.
         findings: How many it has had.
@@ -193,6 +193,7 @@ def _merged(alert: Alert, finding: Unsettled) -> Alert:
         severity=max(alert.severity, finding.severity),
         historical=alert.historical and finding.historical,
         findings=alert.findings + 1,
+        opened_observed_at_ms=min(alert.opened_observed_at_ms, finding.observed_at_ms),
         last_observed_at_ms=max(alert.last_observed_at_ms, finding.observed_at_ms),
     )
 

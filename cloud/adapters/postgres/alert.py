@@ -111,6 +111,7 @@ def _change(alert: Alert) -> tuple[Any, ...]:
         alert.findings,
         _instant(alert.last_observed_at_ms),
         _instant_or_none(alert.resolved_observed_at_ms),
+        _instant(alert.opened_observed_at_ms),
     )
 
 

@@ -30,6 +30,7 @@ cross join lateral (
 
 -- name: change
 update contamination_alerts set
+    timestamp = given.opened_observed_at,
     severity_level = given.severity,
     historical = given.historical,
     findings = given.findings,
@@ -38,8 +39,10 @@ update contamination_alerts set
     resolved_at = case when given.resolved_observed_at is not null
                        then coalesce(contamination_alerts.resolved_at, clock_timestamp()) end,
     resolved_observed_at = given.resolved_observed_at
-from unnest($1::bigint[], $2::int[], $3::boolean[], $4::int[], $5::timestamptz[], $6::timestamptz[])
-     as given (alert_id, severity, historical, findings, last_observed_at, resolved_observed_at)
+from unnest($1::bigint[], $2::int[], $3::boolean[], $4::int[], $5::timestamptz[], $6::timestamptz[],
+            $7::timestamptz[])
+     as given (alert_id, severity, historical, findings, last_observed_at, resolved_observed_at,
+               opened_observed_at)
 where contamination_alerts.alert_id = given.alert_id;
 
 -- name: write

@@ -63,6 +63,14 @@ def test_a_finding_not_later_than_the_last_resolution_joins_it(at_s: int, fate: 
     assert fates[-1] is fate
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_an_alert_covers_every_finding_it_has_however_late_one_comes(ended: bool) -> None:
+    beginnings = (a_finding(50), *([a_finding(55, ended=True)] if ended else []))
+    [alert], fates = settle(*beginnings, a_finding(3, historical=True))
+    assert fates[-1] in (Fate.JOINED, Fate.MERGED)
+    assert (alert.opened_observed_at_ms, alert.last_observed_at_ms) == (NOON + 3_000, NOON + 50_000)
+
+
 def test_an_end_of_nothing_and_an_end_before_the_last_breach_change_nothing() -> None:
     assert settle(a_finding(1, ended=True)) == ([], [Fate.NOTHING])
     [alert], fates = settle(a_finding(5), a_finding(4, ended=True))
