@@ -23,8 +23,8 @@ PREFETCH: Final = 120
 assert 2 * PREFETCH * BATCH_BYTES_MAX <= 64 * MIB, "what is settled, and what comes meanwhile"
 assert 2 * PREFETCH <= EPOCHS_PER_HUB_HOUR_MAX, "a message may open two lives, and all be one hub's"
 NOTHING_AFTER_S: Final = 1.0  # by then a log that has something has begun to send it
-SILENT_AFTER_S: Final = 5.0
-LOOKS: Final = 5
+SILENT_AFTER_S: Final = 3.0
+LOOKS: Final = 3  # at nothing, since a busy broker may be slow to begin
 
 
 class AmqpLog:
@@ -38,16 +38,22 @@ class AmqpLog:
     async def extent(self) -> tuple[int, int]:
         """See ``Log``. Asked until no message went away meanwhile."""
         for _ in range(LOOKS):
-            first, count = await self._first("first"), await self._count()
-            if first is None:
+            count = await self._count()
+            if not count:
                 return 0, 0
-            if await self._first("first") == first:
+            first = await self._oldest()
+            count = await self._count()
+            if await self._oldest() == first:
                 return first, first + count
         raise InfrastructureError(f"broker: {self._name} is being cut just now")
 
     async def since(self, at_ms: UnixMs) -> int | None:
         """See ``Log``."""
-        return await self._first(datetime.fromtimestamp(at_ms // 1_000, UTC))
+        for _ in range(LOOKS):
+            found = await self._first(datetime.fromtimestamp(at_ms // 1_000, UTC))
+            if found is not None:
+                return found
+        return None
 
     async def read(self, first: int, end: int) -> AsyncGenerator[Sequence[Logged], None]:
         """See ``Log``."""
@@ -74,11 +80,17 @@ class AmqpLog:
 
     async def _check_kept(self, wanted: int, found: int) -> None:
         """Raise if what lies before ``found`` was deleted under us."""
-        if found > wanted and (await self._first("first") or 0) > wanted:
+        if found > wanted and await self._oldest() > wanted:
             raise OperatorError(
                 f"{self._name} was cut under us: messages {wanted} to {found - 1} are gone",
                 hint="what was stored is right; a later --from replays what is left",
             )
+
+    async def _oldest(self) -> int:
+        first = await self._first("first")
+        if first is None:
+            raise InfrastructureError(f"broker: {self._name} says nothing")
+        return first
 
     async def _first(self, place: str | datetime) -> int | None:
         """Return the first message at a place, None if there is none by now."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from cloud.core.errors import OperatorError
-from cloud.core.log_span import Logged, Span, slice_ends
+from cloud.core.log_span import SLICE_MS, SLICES_MAX, Logged, Span, slice_ends
 from wire.ids import UnixMs
 
 _SECOND_MS: Final = 1_000
@@ -53,7 +53,7 @@ async def find_span(log: Log, from_ms: UnixMs, until_ms: UnixMs, now_ms: UnixMs)
         return Span(end, end, (), until_ms)
     if until_ms < now_ms:
         end = await log.since(until_ms) or end
-    if first == oldest:
+    if first == oldest and (oldest > 0 or until_ms - from_ms > SLICES_MAX * SLICE_MS):
         began_ms = await _oldest_ms(log, oldest, from_ms, now_ms)
         if oldest > 0 and began_ms >= from_ms + _SECOND_MS:
             raise OperatorError(
