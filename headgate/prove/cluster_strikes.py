@@ -22,7 +22,7 @@ NODE_WITHIN_S: Final = 150.0
 _LOOK_EVERY_S: Final = 0.25
 _LOOKS: Final = 3
 _TURNS: Final = frozenset({Target.NODE, Target.INGEST})
-_DEAD_AFTER_S: Final = (
+_UNDER_WAY_S: Final = (
     1.0  # what was under way over a connection when it died has been stored by then
 )
 
@@ -94,7 +94,7 @@ class ClusterStriker(Striker):
         self._say(f"ingest stands still for {strike.lasts_s:.1f} s")
         async with self._standing_still(names):
             ends = time.monotonic() + strike.lasts_s
-            await asyncio.sleep(min(_DEAD_AFTER_S, strike.lasts_s / 2))
+            await asyncio.sleep(min(_UNDER_WAY_S, strike.lasts_s / 2))
             before = await self._held()
             await asyncio.sleep(ends - time.monotonic())
             self.held_while_frozen = before, await self._held()
