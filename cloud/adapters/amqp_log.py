@@ -24,6 +24,7 @@ assert 2 * PREFETCH * BATCH_BYTES_MAX <= 64 * MIB, "what is settled, and what co
 assert 2 * PREFETCH <= EPOCHS_PER_HUB_HOUR_MAX, "a message may open two lives, and all be one hub's"
 NOTHING_AFTER_S: Final = 1.0  # by then a log that has something has begun to send it
 SILENT_AFTER_S: Final = 3.0
+CHUNK_MESSAGES_MAX: Final = 65_535  # the stream's format has two bytes for it
 LOOKS: Final = 3  # at nothing, since a busy broker may be slow to begin
 
 
@@ -35,25 +36,25 @@ class AmqpLog:
         self._connection = connection
         self._name = queues.log(region)
 
-    async def extent(self) -> tuple[int, int]:
-        """See ``Log``. Asked until no message went away meanwhile."""
-        for _ in range(LOOKS):
-            count = await self._count()
-            if not count:
-                return 0, 0
-            first = await self._oldest()
-            count = await self._count()
-            if await self._oldest() == first:
-                return first, first + count
-        raise InfrastructureError(f"broker: {self._name} is being cut just now")
+    async def oldest(self) -> int | None:
+        """See ``Log``."""
+        return await self._looked_for("first")
+
+    async def tail(self) -> int:
+        """See ``Log``. Asked of the messages themselves: the broker's own count of them lags."""
+        last, seen = -1, 0
+        async with self._reader("last", PREFETCH) as reader:
+            while seen < CHUNK_MESSAGES_MAX and (burst := await reader.burst(SILENT_AFTER_S)):
+                last, seen = _logged(burst[-1]).offset, seen + len(burst)
+                with translated():
+                    await burst[-1].ack(multiple=True)
+        if not seen:
+            raise InfrastructureError(f"broker: {self._name} is silent at its end")
+        return last + 1
 
     async def since(self, at_ms: UnixMs) -> int | None:
         """See ``Log``."""
-        for _ in range(LOOKS):
-            found = await self._first(datetime.fromtimestamp(at_ms // 1_000, UTC))
-            if found is not None:
-                return found
-        return None
+        return await self._looked_for(datetime.fromtimestamp(at_ms // 1_000, UTC))
 
     async def read(self, first: int, end: int) -> AsyncGenerator[Sequence[Logged], None]:
         """See ``Log``."""
@@ -62,8 +63,7 @@ class AmqpLog:
             while wanted < end:
                 burst = await reader.burst(SILENT_AFTER_S)
                 if not burst:
-                    await self._check_read(wanted)
-                    return
+                    raise InfrastructureError(f"broker: {self._name} is silent before {wanted}")
                 found = [_logged(message) for message in burst]
                 await self._check_kept(wanted, found[0].offset)
                 with translated():  # a stream forgets nothing for it: it only lets more come
@@ -72,38 +72,30 @@ class AmqpLog:
                     yield taken
                 wanted = found[-1].offset + 1
 
-    async def _check_read(self, wanted: int) -> None:
-        """Raise if more is to come: the broker keeps notes of its own at some places."""
-        last = await self._first("last")
-        if last is None or last >= wanted:
-            raise InfrastructureError(f"broker: {self._name} fell silent at message {wanted}")
-
     async def _check_kept(self, wanted: int, found: int) -> None:
-        """Raise if what lies before ``found`` was deleted under us."""
-        if found > wanted and await self._oldest() > wanted:
+        """Raise if what lies before ``found`` was deleted, and is no note of the broker's own."""
+        if found == wanted:
+            return
+        oldest = await self.oldest()
+        if oldest is None:
+            raise InfrastructureError(f"broker: {self._name} is silent before {found}")
+        if oldest > wanted:
             raise OperatorError(
                 f"{self._name} was cut under us: messages {wanted} to {found - 1} are gone",
                 hint="what was stored is right; a later --from replays what is left",
             )
 
-    async def _oldest(self) -> int:
-        first = await self._first("first")
-        if first is None:
-            raise InfrastructureError(f"broker: {self._name} says nothing")
-        return first
+    async def _looked_for(self, place: str | datetime) -> int | None:
+        for _ in range(LOOKS):
+            if (found := await self._first(place)) is not None:
+                return found
+        return None
 
     async def _first(self, place: str | datetime) -> int | None:
         """Return the first message at a place, None if there is none by now."""
         async with self._reader(place, 1) as reader:
             burst = await reader.burst(NOTHING_AFTER_S)
         return _logged(burst[0]).offset if burst else None
-
-    async def _count(self) -> int:
-        async with self._channel() as channel:
-            with self._mendable(), translated():
-                async with asyncio.timeout(ANSWER_WITHIN_S):
-                    queue = await channel.declare_queue(self._name, passive=True)
-            return queue.declaration_result.message_count or 0
 
     @asynccontextmanager
     async def _reader(self, place: str | int | datetime, prefetch: int) -> AsyncIterator["_Reader"]:

@@ -14,8 +14,12 @@ _SECOND_MS: Final = 1_000
 class Log(Protocol):
     """What hubs have sent, as far back as it is kept. All may raise InfrastructureError."""
 
-    async def extent(self) -> tuple[int, int]:
-        """Return the offset of the oldest message, and one past that of the newest."""
+    async def oldest(self) -> int | None:
+        """Return the oldest message there is; None if there is none."""
+        ...
+
+    async def tail(self) -> int:
+        """Return one past the last message there is, or one that came meanwhile."""
         ...
 
     async def since(self, at_ms: UnixMs) -> int | None:
@@ -47,12 +51,14 @@ async def find_span(log: Log, from_ms: UnixMs, until_ms: UnixMs, now_ms: UnixMs)
         OperatorError: The log was cut since: it says what is the oldest it still has.
         InfrastructureError: It cannot be asked just now.
     """
-    oldest, end = await log.extent()
-    first = await log.since(from_ms)
-    if first is None or oldest == end:
-        return Span(end, end, (), until_ms)
-    if until_ms < now_ms:
-        end = await log.since(until_ms) or end
+    oldest = await log.oldest()
+    first = None if oldest is None else await log.since(from_ms)
+    if oldest is None or first is None:
+        return Span(0, 0, (), until_ms)
+    # Rounded up: what the running second has brought already belongs to now.
+    end = await log.since(UnixMs(-(-until_ms // _SECOND_MS) * _SECOND_MS))
+    if end is None:
+        end = await log.tail()
     if first == oldest and (oldest > 0 or until_ms - from_ms > SLICES_MAX * SLICE_MS):
         began_ms = await _oldest_ms(log, oldest, from_ms, now_ms)
         if oldest > 0 and began_ms >= from_ms + _SECOND_MS:

@@ -260,6 +260,7 @@ async def test_a_store_in_use_and_a_region_without_a_log_are_refused_and_nothing
     assert (done["status"], "no log.nowhere" in done["stderr"]) == (1, True), done["stderr"]
 
 
+@pytest.mark.timeout(300)  # seven processes and a RabbitMQ, one after the other
 @pytest.mark.spec("I10")
 async def test_a_replay_equals_the_original_killed_or_not_and_tells_no_hub(
     rabbit: Rabbits, original: Original, empty_database_url: str, postgres_server: Server

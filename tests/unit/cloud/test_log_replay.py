@@ -33,8 +33,11 @@ class MemoryLog:
     logged: dict[int, tuple[int, Batch]] = field(default_factory=dict)
     breaks_after: int | None = None
 
-    async def extent(self) -> tuple[int, int]:
-        return (min(self.logged), max(self.logged) + 1) if self.logged else (0, 0)
+    async def oldest(self) -> int | None:
+        return min(self.logged, default=None)
+
+    async def tail(self) -> int:
+        return max(self.logged) + 1
 
     async def since(self, at_ms: UnixMs) -> int | None:
         second_ms = at_ms // 1_000 * 1_000
