@@ -35,6 +35,7 @@ async def measure(seconds: float) -> Report:
     for contender in (HEADGATE, *RIVALS):
         try:
             reached[contender.name] = await saturated(contender, seconds)
+            tell(table({contender.name: reached[contender.name]})[-1])
         except MissingError as exc:
             missing[contender.name] = str(exc)
             tell(f"{contender.name}: not measured: {exc}")
