@@ -10,6 +10,7 @@ import redis
 from hypothesis import given, settings
 
 from gateway.adapters.redis_buckets import RedisBuckets
+from gateway.core.buckets import LATE_BURST
 from gateway.doors.http_turnstile import Turnstile
 from tests.support.builders import NOON
 from tests.support.redis import RedisServer, redis_server
@@ -18,6 +19,7 @@ from tests.support.wait import until
 from wire.clock import SystemClock
 from wire.errors import InfrastructureError
 from wire.limits import SENSOR_BURST
+from wire.reading import SensorMessage
 
 _RUNS = itertools.count(1)
 
@@ -30,7 +32,7 @@ class Tally:
 
     def answered(self, answer: str) -> None: ...
 
-    def admitted(self, readings: int, refused_values: int) -> None: ...
+    def admitted(self, message: SensorMessage) -> None: ...
 
     def alone(self, messages: int) -> None:
         self.judged_alone += messages
@@ -127,3 +129,14 @@ async def test_while_the_server_is_away_a_door_judges_alone_and_counts_it() -> N
     await away.close()
     assert [wait == 0 for wait in waits] == [True] * SENSOR_BURST + [False]
     assert tally.judged_alone == SENSOR_BURST + 1
+
+
+async def test_an_hour_said_late_is_let_in_beside_what_is_said_now(server: RedisServer) -> None:
+    live = RedisBuckets.at(server.url)
+    late, sensor = live.late(), np.array([10**9])
+    try:
+        waits = await late.take([sensor] * (LATE_BURST + 1), NOON)
+        assert [wait == 0 for wait in waits] == [True] * LATE_BURST + [False]
+        assert await live.take([sensor], NOON) == [0]
+    finally:
+        await live.close()

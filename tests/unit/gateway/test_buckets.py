@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from gateway.core.buckets import LocalBuckets
+from gateway.core.buckets import LATE_BURST, LATE_SLACK_MS, LocalBuckets
 from gateway.core.repeats import KEYS_MAX, REMEMBERED_MS, Repeats
 from tests.support.builders import NOON
 from tests.support.tokens import MESSAGES, Oracle
@@ -31,6 +31,12 @@ def test_no_sensor_gets_more_than_its_rate_and_everyone_gets_it() -> None:
     buckets = LocalBuckets()
     let_in = sum(buckets.take([np.array([1])], NOON + at) == [0] for at in range(0, 60_000, 10))
     assert let_in == SENSOR_BURST + 59 * SENSOR_RATE_PER_S
+
+
+def test_an_hour_said_late_is_let_in_at_once_and_after_it_a_reading_a_second() -> None:
+    buckets, sensor = LocalBuckets(slack_ms=LATE_SLACK_MS), np.array([1])
+    assert buckets.take([np.ones(LATE_BURST, np.int64), sensor], NOON) == [0, 1_000]
+    assert buckets.take([sensor, sensor], NOON + 1_000) == [0, 1_000]
 
 
 def test_buckets_are_bounded_and_full_ones_make_room() -> None:
