@@ -1,4 +1,4 @@
-"""One pipeline kept full for a while: rows a second, what each process cost, what got lost.
+"""One pipeline kept full for a while: rows a second, what each process cost, what never came.
 
 Sensors may be ahead of the table by a few seconds' worth, no more: the pipeline never starves, and
 no queue grows until it is all the machine does. Rows and CPU are read at both ends of the same
@@ -50,7 +50,7 @@ class Saturation:
         hub_threads: Where the hub's part goes: ``listening`` (the loop) and ``committing`` (the
             spool's thread); empty for rivals.
         acknowledged: Readings the next hop said it took.
-        lost: How many of those are in no row at the end.
+        unstored: How many of those are in no row two minutes later, lost or still under way.
     """
 
     rows_per_s: float
@@ -58,7 +58,7 @@ class Saturation:
     sensors_cpu_s_per_million: float
     hub_threads: dict[str, float]
     acknowledged: int
-    lost: int
+    unstored: int
 
     @property
     def cpu_s(self) -> float:

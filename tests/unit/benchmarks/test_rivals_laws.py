@@ -15,10 +15,10 @@ from wire.reading import parse_sensor_message
 from wire.topics import parse_sensor_data
 
 
-def saturation(rows_per_s: float, cpu_s: float, lost: int = 0) -> Saturation:
+def saturation(rows_per_s: float, cpu_s: float, unstored: int = 0) -> Saturation:
     costs = {"postgres": cpu_s, "gateway": 0.0, "ingest": 0.0, "hub": 0.0}
     threads = {"listening": 90.0, "committing": 40.0}
-    return Saturation(rows_per_s, costs, 30.0, threads, 1_000, lost)
+    return Saturation(rows_per_s, costs, 30.0, threads, 1_000, unstored)
 
 
 def test_what_a_sensor_publishes_is_what_a_hub_reads_a_second_later_each_time() -> None:
@@ -89,7 +89,7 @@ def test_sensors_are_ahead_by_some_seconds_and_never_starve_a_slow_pipeline() ->
 def test_targets_are_met_at_their_edge_only_and_missed_where_a_rival_is_missing() -> None:
     literal = saturation(700, 1_500)
     met = figures({"headgate": saturation(7_000, 100), "literal": literal})
-    missed = figures({"headgate": saturation(6_999, 100.1, lost=1), "literal": literal})
+    missed = figures({"headgate": saturation(6_999, 100.1, unstored=1), "literal": literal})
     assert [figure.reached for figure in met] == [True, True, True]
     assert [figure.reached for figure in missed] == [False, False, False]
     assert [each.reached for each in figures({"headgate": saturation(7_000, 100)})] == [
