@@ -48,10 +48,10 @@ conformance: install ## Run the tests that name a requirement and write docs/con
 format: install ## Rewrite the sources in house format
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-bench: install ## Measure ingest, wire, hub and alert against their targets
+bench: install ## Measure wire, hub, ingest, cluster and alert (growth, rivals: headgate bench NAME)
 	@$(BIN)/headgate bench all $(ARGS)
 
-soak: install ## Hours of proof: ten seeds of prove, 10,000 simulation seeds
+soak: servers ## Hours of proof: prove, prove --cluster, amnesia, storm, 10,000 simulation seeds
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 clean: ## Remove the virtual environment and caches

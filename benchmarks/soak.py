@@ -1,6 +1,6 @@
-"""Does it hold for hours? Ten proofs over real processes, then 10,000 seeds of the simulated river.
+"""Does it hold for hours? Proofs over real processes, then 10,000 seeds of the simulated river.
 
-python -m benchmarks.soak [--prove-seeds 10] [--prove-seconds 60] [--sim-seeds 10000]
+Ten proofs on one machine, five at a cluster, a broker that forgets, a storm of reconnecting hubs.
 Prints a line for every verdict and one for all; exit status 1 if any failed.
 """
 
@@ -22,12 +22,11 @@ SETTLE_S: Final = 1_200
 """What a proof may take beside its flood: starting, healing, draining, comparing."""
 
 
-def prove(seed: int, seconds: int) -> dict[str, Any]:
-    """Return the verdict of one proof, over real processes that are killed."""
-    command = [sys.executable, "-P", "-m", "headgate.cli", "prove"]
-    command += ["--seconds", str(seconds), "--seed", str(seed), "--json"]
+def verdict_of(module: str, *words: str, within_s: float) -> dict[str, Any]:
+    """Return the last line of a program that prints a verdict as JSON."""
+    command = [sys.executable, "-P", "-m", module, *words, "--json"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + SETTLE_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=within_s)
     except subprocess.TimeoutExpired:
         return {"verdict": "no verdict in time"}
     try:
@@ -37,6 +36,21 @@ def prove(seed: int, seconds: int) -> dict[str, Any]:
     if done.returncode:
         verdict["exit_status"] = done.returncode
     return verdict
+
+
+def proofs(asked: argparse.Namespace) -> Iterator[tuple[str, str, Sequence[str], int]]:
+    """Yield name, module, words and seconds of each proof."""
+    kinds = (
+        ("prove", (), asked.prove_seeds, asked.prove_seconds),
+        ("prove --cluster", ("--cluster",), asked.cluster_seeds, asked.cluster_seconds),
+    )
+    for name, more, seeds, seconds in kinds:
+        for seed in range(1, seeds + 1):
+            words = ("prove", *more, "--seconds", str(seconds), "--seed", str(seed))
+            yield f"{name} seed {seed}", "headgate.cli", words, seconds
+    if asked.single:
+        yield "amnesia", "benchmarks.amnesia", ("--seconds", "60"), 60
+        yield "storm", "benchmarks.storm", (), 120
 
 
 def turns(seeds: int) -> Iterator[range]:
@@ -60,21 +74,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="hours of proof")
     parser.add_argument("--prove-seeds", type=int, default=10)
     parser.add_argument("--prove-seconds", type=int, default=60)
+    parser.add_argument("--cluster-seeds", type=int, default=5)
+    parser.add_argument("--cluster-seconds", type=int, default=120)
+    parser.add_argument("--single", type=int, default=1, help="0: neither amnesia nor storm")
     parser.add_argument("--sim-seeds", type=int, default=10_000)
     asked = parser.parse_args(arguments)
-    bad: list[int] = []
-    for seed in range(1, asked.prove_seeds + 1):
-        verdict = prove(seed, asked.prove_seconds)
-        good = verdict["verdict"] == GOOD and "exit_status" not in verdict
-        if not good:
-            bad.append(seed)
-        print(f"prove seed {seed}: {json.dumps(verdict)}", flush=True)
+    bad: list[str] = []
+    for name, module, words, seconds in proofs(asked):
+        verdict = verdict_of(module, *words, within_s=seconds + SETTLE_S)
+        if verdict["verdict"] != GOOD or "exit_status" in verdict:
+            bad.append(name)
+        print(f"{name}: {json.dumps(verdict)}", flush=True)
     began_s = time.monotonic()
     failed = simulate(asked.sim_seeds)
     minutes = (time.monotonic() - began_s) / 60
     summary = {
-        "prove_seeds": asked.prove_seeds,
-        "prove_failed": bad,
+        "proofs_failed": bad,
         "sim_seeds": asked.sim_seeds,
         "sim_seeds_a_minute": round(asked.sim_seeds / minutes) if asked.sim_seeds else None,
         "sim_failed": failed,

@@ -21,7 +21,9 @@ app = typer.Typer(
 hub = typer.Typer(no_args_is_help=True, help="Enrol the hubs that may speak to this platform.")
 app.add_typer(hub, name="hub")
 
-_ROLES: Final = ("gateway", "ingest", "detect", "alert", "refresh", "api", "http")
+_STAGES: Final = ("ingest", "detect", "alert", "refresh", "api", "http")
+_DOORS: Final = ("http", "sensors")  # the second needs a cluster, so `up` does not start it
+_ROLES: Final = ("gateway", *_STAGES, "sensors")
 _PASSED_ON: Final[dict[str, Any]] = {
     "ignore_unknown_options": True,
     "allow_extra_args": True,
@@ -30,7 +32,7 @@ _PASSED_ON: Final[dict[str, Any]] = {
 _OTHERS: Final = {
     "demo": "Start everything and watch the river run: sensors, hubs, alerts, the count.",
     "prove": "Kill processes and cut links under a flood, then compare with the oracle.",
-    "bench": "Measure ingest, wire, hub and alert against their targets.",
+    "bench": "Measure wire, hub, ingest, cluster and alert, or growth and rivals, against targets.",
 }
 
 HomeOption = Annotated[
@@ -63,13 +65,13 @@ def up(
     """
     from headgate.stack.up import run
 
-    if unknown := set(stage or ()) - set(_ROLES[1:]):
+    if unknown := set(stage or ()) - set(_STAGES):
         raise typer.BadParameter(f"no such stage: {', '.join(sorted(unknown))}")
-    stages = tuple(stage) if stage else _ROLES[1:]
+    stages = tuple(stage) if stage else _STAGES
     raise typer.Exit(run(_home(home), ingest_workers=ingest_workers, stages=stages))
 
 
-@app.command(context_settings=_PASSED_ON)
+@app.command()
 def run(
     role: Annotated[str, typer.Argument(help=f"One of: {', '.join(_ROLES)}.")],
 ) -> None:
@@ -78,8 +80,8 @@ def run(
         raise typer.BadParameter(f"{role!r} is none of {', '.join(_ROLES)}")
     if role == "gateway":
         _become("gateway", "mqtt")
-    if role == "http":
-        _become("gateway", "http")
+    if role in _DOORS:
+        _become("gateway", role)
     _become("cloud", role)
 
 

@@ -23,7 +23,7 @@ from wire.topics import UPWARD, Channel, Lane, topic
 
 OTHER = HubId("hub-2")
 AT_ONCE = 8
-SPELLINGS = 200  # a connection each way for each; the embedded broker is tried with all of them
+SPELLINGS = 200  # a connection each way for each; test_cluster_topology.py tries all of them
 
 
 @pytest.fixture
