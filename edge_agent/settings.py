@@ -88,15 +88,15 @@ def _broker(value: Any) -> Any:
 
 
 def _brokers(value: Any) -> Brokers:
-    parts = urlsplit(str(value))
-    if "@" in parts.netloc:
+    # Not urlsplit: some versions take a list that ends in [::1] for one malformed address.
+    scheme, _, nodes = str(value).partition("://")
+    if "@" in nodes:
         raise ValueError("must not carry a name or a password: the token has a file of its own")
-    port = _PORTS.get(parts.scheme)
-    if port is None or parts.path.strip("/") or parts.query or parts.fragment:
+    port = _PORTS.get(scheme)
+    if port is None:
         raise ValueError(_BROKERS)
-    return Brokers(
-        tuple(_node(each, port) for each in parts.netloc.split(",")), parts.scheme == "mqtts"
-    )
+    listed = nodes.rstrip("/").split(",")
+    return Brokers(tuple(_node(each, port) for each in listed), scheme == "mqtts")
 
 
 def _node(text: str, port: int) -> Address:
@@ -105,7 +105,7 @@ def _node(text: str, port: int) -> Address:
         host, port = node.hostname, node.port or port
     except ValueError as exc:
         raise ValueError(_BROKERS) from exc
-    if not host:
+    if not host or node.path or node.query or node.fragment:
         raise ValueError(_BROKERS)
     return Address(host, port)
 
