@@ -13,16 +13,14 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 from headgate.prove.account import NOTHING_LOST, Account, account
-from headgate.prove.link import linked
 from headgate.prove.prove import Wish, drained, sensors
-from headgate.prove.river import INGEST_WORKERS, WINDOW_S, Flood, Hub, start_hub
+from headgate.prove.river import INGEST_WORKERS, Flood, started
 from headgate.prove.settle import settle
 from headgate.prove.witness import Witness
 from headgate.stack.enrolment import enrol_stages
@@ -76,7 +74,8 @@ async def prove(wish: Wish, home: Path, tell: Callable[[str], None]) -> Account:
     Raises:
         StackError: Something could not be started; it says what to type.
     """
-    async with _river(home, wish.hubs) as (stack, hubs):
+    stack = Forgetful(home, ingest_workers=INGEST_WORKERS, any_ports=True)
+    async with started(stack, wish.hubs) as hubs:
         witness = Witness(stack.database_url)
         try:
             async with sensors(stack, hubs, wish, _BACK_WITHIN_S) as fleets:
@@ -90,21 +89,6 @@ async def prove(wish: Wish, home: Path, tell: Callable[[str], None]) -> Account:
         unsettled.append("the broker never forgot")
     told = account(wish.flood.seed, verdicts, (), unsettled)
     return told | {"kills": {BROKER: deaths}}
-
-
-@asynccontextmanager
-async def _river(home: Path, hubs: int) -> AsyncIterator[tuple[Stack, list[Hub]]]:
-    async with AsyncExitStack() as exits:
-        stack = Forgetful(home, ingest_workers=INGEST_WORKERS, any_ports=True)
-        await exits.enter_async_context(stack)
-        links = [await exits.enter_async_context(linked(stack.ports.mqtt)) for _ in range(hubs)]
-        yield (
-            stack,
-            [
-                await start_hub(stack, f"hub-{number + 1}", WINDOW_S * (number % 2), (way,))
-                for number, way in enumerate(links)
-            ],
-        )
 
 
 async def _strike(stack: Stack, seconds: float, random: Random, tell: Callable[[str], None]) -> int:

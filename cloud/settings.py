@@ -20,17 +20,15 @@ EVERY_HUB: Final = Share()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class CommonSettings:
     """What every command needs.
 
     Attributes:
-        database_url: ``postgresql://user@host:port/database?passfile=...``, no password in it.
         log: One JSON object a line, or text for people.
         backfill_from: ``2015-01-01``, UTC: history older than this is refused, whatever floor a
             hub sends. Each month of history that arrives is kept in tables of its own.
     """
 
-    database_url: str
     log: LogForm = "json"
     backfill_from: date = BACKFILL_FROM
 
@@ -38,6 +36,17 @@ class Settings:
     def reach(self) -> Reach:
         """How far back rows are taken."""
         return Reach(backfill_from_ms=midnight_ms(self.backfill_from))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(CommonSettings):
+    """What every command at one database needs.
+
+    Attributes:
+        database_url: ``postgresql://user@host:port/database?passfile=...``, no password in it.
+    """
+
+    database_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,28 +82,19 @@ class ApiSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogSettings:
+class LogSettings(CommonSettings):
     """What replaying a log needs; databases are named on its command line.
 
     Attributes:
         broker_url: RabbitMQ's nodes: ``amqps://host:port[,host:port...]``.
         broker_tls: The folder of our certificate: ``cert.pem``, ``key.pem``, ``trust.pem``.
-        log: One JSON object a line, or text for people.
-        backfill_from: See ``Settings``; as it was when the log was written.
     """
 
     broker_url: str
     broker_tls: Path
-    log: LogForm = "json"
-    backfill_from: date = BACKFILL_FROM
-
-    @property
-    def reach(self) -> Reach:
-        """How far back rows are taken."""
-        return Reach(backfill_from_ms=midnight_ms(self.backfill_from))
 
 
-S = TypeVar("S", bound=Settings | LogSettings)
+S = TypeVar("S", bound=CommonSettings)
 
 
 def _log_form(text: str) -> LogForm:

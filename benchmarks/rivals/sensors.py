@@ -11,6 +11,7 @@ import asyncio
 import json
 import sys
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -53,7 +54,7 @@ class Fleet:
             sensor.go_on()
 
 
-class Sensor(asyncio.Protocol):
+class Sensor(asyncio.Protocol, ABC):
     """One sensor on a connection of its own."""
 
     in_flight_max: int
@@ -93,13 +94,13 @@ class Sensor(asyncio.Protocol):
         self.fleet.acknowledged += readings
         self.go_on()
 
+    @abstractmethod
     def greet(self, transport: asyncio.Transport) -> None:
         """Say hello."""
-        raise NotImplementedError
 
+    @abstractmethod
     def packet(self, reading: bytes) -> bytes:
         """Return a reading as it travels."""
-        raise NotImplementedError
 
 
 class MqttSensor(Sensor):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headgate.prove.account import Account, account
 from headgate.prove.plan import plan
-from headgate.prove.river import INGEST_WORKERS, Fleet, Flood, Hub, stack_with_hubs
+from headgate.prove.river import INGEST_WORKERS, Fleet, Flood, Hub, started
 from headgate.prove.settle import settle
 from headgate.prove.strikes import HEAL_WITHIN_S, Striker
 from headgate.prove.witness import Witness
@@ -39,7 +39,8 @@ async def prove(wish: Wish, home: Path, tell: Callable[[str], None]) -> Account:
     """
     strikes = plan(wish.seconds, wish.flood.seed, hubs=wish.hubs, ingest_workers=INGEST_WORKERS)
     tell("starting PostgreSQL, the broker, the stages and the hubs")
-    async with stack_with_hubs(home, wish.hubs, lambda line: None) as (stack, hubs):
+    stack = Stack(home, ingest_workers=INGEST_WORKERS, any_ports=True, tell=lambda line: None)
+    async with started(stack, wish.hubs) as hubs:
         witness = Witness(stack.database_url)
         try:
             async with sensors(stack, hubs, wish, 2 * HEAL_WITHIN_S) as fleets:

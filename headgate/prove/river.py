@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,25 +178,19 @@ async def _spool(stack: Stack, hub: Hub) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def stack_with_hubs(
-    home: Path, hubs: int, tell: Callable[[str], None]
-) -> AsyncIterator[tuple[Stack, list[Hub]]]:
+async def started(stack: Stack, hubs: int) -> AsyncIterator[list[Hub]]:
     """Start the platform and hubs behind links of their own; every second hub has windows.
 
     Raises:
         StackError: Something could not be started; it says what to type.
     """
     async with AsyncExitStack() as exits:
-        stack = Stack(home, ingest_workers=INGEST_WORKERS, any_ports=True, tell=tell)
         await exits.enter_async_context(stack)
         links = [await exits.enter_async_context(linked(stack.ports.mqtt)) for _ in range(hubs)]
-        yield (
-            stack,
-            [
-                await start_hub(stack, f"hub-{number + 1}", WINDOW_S * (number % 2), (way,))
-                for number, way in enumerate(links)
-            ],
-        )
+        yield [
+            await start_hub(stack, f"hub-{number + 1}", WINDOW_S * (number % 2), (way,))
+            for number, way in enumerate(links)
+        ]
 
 
 async def start_hub(
