@@ -26,7 +26,7 @@ from headgate.stack.network import talks_to
 from headgate.stack.process import Program
 from headgate.stack.programs import command, environment
 from headgate.stack.rabbitmq import ADMIN, Cluster, Tls, cluster, find
-from headgate.stack.stack import Stack
+from headgate.stack.stack import Stack, together
 from wire.clock import SystemClock
 from wire.codec import open_wire
 from wire.control import decode_receipt
@@ -163,8 +163,8 @@ async def node(stack: Stack, folder: Path, tls: Tls, settings: str) -> Cluster:
     """
     placed = cluster(find(), folder, tls, nodes=1)
     placed.create(settings)
-    for program in placed.programs():
-        await stack.start(program)
+    for programs in placed.rounds():
+        await together(*map(stack.start, programs))
     return placed
 
 

@@ -128,13 +128,14 @@ class ClusterStack(Stack):
         files = self.home.root / "topology"
         await self._gateway("files", str(files))
         self.cluster.create((files / "rabbitmq.conf").read_text())
-        names, *nodes = (
+        for programs in self.cluster.rounds():
             # They outlive who talks to them, and end as a power cut would: that is what they stand.
-            replace(program, carries_others=True, stop_signal=signal.SIGKILL)
-            for program in self.cluster.programs()
-        )
-        await self.start(names)
-        await together(*map(self.start, nodes))
+            await together(
+                *(
+                    self.start(replace(each, carries_others=True, stop_signal=signal.SIGKILL))
+                    for each in programs
+                )
+            )
         await self._manage("declare")
         self._tell(f"RabbitMQ on {', '.join(str(node.amqps) for node in self.cluster.nodes)}")
 

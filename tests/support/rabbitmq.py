@@ -92,7 +92,7 @@ class Rabbits:
     def __init__(self, placed: Cluster, authority: Authority) -> None:
         """Take where it is; nothing runs yet."""
         self.cluster, self.authority = placed, authority
-        self._programs = {program.name: program for program in placed.programs()}
+        self._programs = {each.name: each for programs in placed.rounds() for each in programs}
         self._processes: dict[str, Process] = {}
 
     @property
@@ -143,13 +143,12 @@ class Rabbits:
 
     def start(self, *numbers: int) -> None:
         """Start nodes, all if none is named, and wait until they serve."""
-        names = [f"rabbitmq-{number}" for number in numbers] or list(self._programs)
-        for name in names:
-            self._processes[name] = Process(self._programs[name])
-            if name == "epmd":
-                self._wait(name)
-        for name in names:
-            self._wait(name)
+        named = (tuple(self._programs[f"rabbitmq-{number}"] for number in numbers),)
+        for programs in named if numbers else self.cluster.rounds():
+            for program in programs:
+                self._processes[program.name] = Process(program)
+            for program in programs:
+                self._wait(program.name)
 
     def kill(self, number: int) -> None:
         """End a node as a power cut would."""
