@@ -17,6 +17,7 @@ from certs.authority.settle import settle
 from certs.authority.store import REVOKED
 from certs.core.errors import CertsError
 from certs.core.ledger import Entry, Reason
+from certs.core.names import role_of
 from certs.core.profile import HOLDERS, Role
 from wire.clock import SystemClock
 from wire.errors import HeadgateError
@@ -72,9 +73,10 @@ def _issue(asked: argparse.Namespace) -> Answer:
 
 def _request(asked: argparse.Namespace) -> Answer:
     path = make_request(asked.out, asked.name, RealDisk())
+    role = role_of(asked.name) or Role.HUB
     return {"request": str(path)}, [
         str(path),
-        f"carry it to the platform: headgate certs issue hub {asked.name} --csr {path.name}",
+        f"carry it to the platform: headgate certs issue {role} {asked.name} --csr {path.name}",
     ]
 
 
@@ -163,7 +165,7 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], Answer]]] = {
 def _parser(home: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="headgate certs",
-        description="Keys and certificates for servers, hubs and services.",
+        description="Keys and certificates for servers, hubs, services and sensors.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -189,9 +191,7 @@ def _parser(home: str | None) -> argparse.ArgumentParser:
         )
 
     add("init", "make the root and the issuing authority, unless they are there")
-    _holder_options(
-        add("issue", "sign for a server, a hub or a service, unless it has what it needs")
-    )
+    _holder_options(add("issue", "sign for one of these, unless it has what it needs"))
     asks = add("request", "on a hub: make its key and a request to be signed", machine)
     asks.add_argument("name", help="its hub id")
     asks.add_argument("--out", type=Path, required=True, help="folder for key.pem and request.csr")

@@ -43,3 +43,8 @@ def named_sensor(name: str) -> SensorId | None:
     if found is None or int(found[1]) > SENSOR_ID_MAX:
         return None
     return SensorId(int(found[1]))
+
+
+def is_reserved(name: str) -> bool:
+    """Return whether no hub may be called so: it is a door's name, or a sensor's."""
+    return is_door(name) or named_sensor(name) is not None

@@ -10,10 +10,9 @@ from certs.authority.settle import settle
 from certs.authority.store import CERTIFICATE, CURRENT, KEY, TRUST
 from certs.core.errors import CertsError
 from certs.core.ledger import Entry, Reason, Revocation
-from certs.core.names import AltName, alt_names
+from certs.core.names import AltName, alt_names, role_of
 from certs.core.plan import due, in_force, newest, renewals, revocable
-from certs.core.profile import HOLDERS, Role, validity
-from wire.queues import SERVICES
+from certs.core.profile import CLIENTS, HOLDERS, Role, validity
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,7 @@ def issue(
     authority = pki.issuer()
     key = None if request is None else x509.read_request(request, name)
     holders = newest(in_force(pki.store.ledger, pki.now_ms, *HOLDERS))
+    _refuse_unfit_name(role, name)
     _refuse_shared_name(holders.values(), role, name)
     _refuse_shared_key(holders.values(), role, name, key)
     found = holders.get((role, name))
@@ -153,16 +153,23 @@ def _fits(found: Entry, wanted: tuple[AltName, ...], key: x509.PublicKey | None)
     return same_key and found.alt_names == wanted
 
 
+def _refuse_unfit_name(role: Role, name: str) -> None:
+    if role not in CLIENTS:
+        return
+    only = role_of(name)
+    if only is None and role is Role.SENSOR:
+        raise CertsError(f"{name} is no sensor's name", hint="sensor 123 is called sensor-123")
+    if only not in (None, role):
+        raise CertsError(
+            f"{name} is a {only}'s name, and a broker would let the {role} in as the {only}",
+            hint=f"choose another name, or: headgate certs issue {only} {name}",
+        )
+
+
 def _refuse_shared_name(holders: Iterable[Entry], role: Role, name: str) -> None:
     """Brokers log clients in by common name alone: a service must not be taken for a hub."""
-    if role is Role.HUB and name in SERVICES:
-        raise CertsError(
-            f"{name} is a stage's name, and a broker would let the hub in as the stage",
-            hint=f"choose another name; a stage's certificate: headgate certs issue service {name}",
-        )
-    clients = {Role.HUB, Role.SERVICE}
     for each in holders:
-        if role in clients and each.role in clients - {role} and each.name == name:
+        if role in CLIENTS and each.role in CLIENTS - {role} and each.name == name:
             raise CertsError(
                 f"{name} is a {each.role} already, and a broker could not tell them apart",
                 hint=f"choose another name, or: headgate certs revoke {each.role} {name}",

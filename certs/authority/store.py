@@ -34,6 +34,7 @@ _FOLDERS: Final[Mapping[Role, str]] = {
     Role.SERVER: "servers",
     Role.HUB: "hubs",
     Role.SERVICE: "services",
+    Role.SENSOR: "sensors",
 }
 
 

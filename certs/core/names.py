@@ -7,8 +7,10 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from certs.core.errors import CertsError
-from certs.core.profile import Role
+from certs.core.profile import CLIENTS, Role
+from wire.doors import is_door, named_sensor
 from wire.ids import is_name
+from wire.queues import SERVICES
 
 DNS_CHARS_MAX: Final = 253
 ALT_NAMES_MAX: Final = 64
@@ -77,7 +79,17 @@ def client_of(uri: str) -> tuple[Role, str] | None:
     parts = uri.split(":")
     if len(parts) != 4 or parts[:2] != ["urn", "headgate"] or not is_name(parts[3]):
         return None
-    return next(((each, parts[3]) for each in (Role.HUB, Role.SERVICE) if each == parts[2]), None)
+    return next(((each, parts[3]) for each in CLIENTS if each == parts[2]), None)
+
+
+def role_of(name: str) -> Role | None:
+    """Return the only role a client of this name may have: brokers know it by its name alone.
+
+    None: it is no stage's, no door's and no sensor's name.
+    """
+    if name in SERVICES or is_door(name):
+        return Role.SERVICE
+    return None if named_sensor(name) is None else Role.SENSOR
 
 
 def _dns(text: str) -> str:

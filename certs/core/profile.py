@@ -21,6 +21,7 @@ class Role(StrEnum):
     SERVER = "server"
     HUB = "hub"
     SERVICE = "service"
+    SENSOR = "sensor"  # one that comes without a hub
 
 
 class Purpose(StrEnum):
@@ -59,8 +60,10 @@ PROFILES: Final[Mapping[Role, Profile]] = {
     Role.SERVER: Profile(90 * _DAY_MS, None, frozenset({Purpose.SERVER})),
     Role.HUB: Profile(90 * _DAY_MS, None, frozenset({Purpose.CLIENT})),
     Role.SERVICE: Profile(90 * _DAY_MS, None, frozenset({Purpose.CLIENT})),
+    Role.SENSOR: Profile(90 * _DAY_MS, None, frozenset({Purpose.CLIENT})),
 }
 HOLDERS: Final = tuple(role for role, profile in PROFILES.items() if not profile.is_authority)
+CLIENTS: Final = frozenset(HOLDERS) - {Role.SERVER}
 LIST_LIFETIME_MS: Final[Mapping[Role, int]] = {
     # The root is offline: its list must last as long as the authority it speaks about.
     Role.ROOT: PROFILES[Role.ISSUING].lifetime_ms,

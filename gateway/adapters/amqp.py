@@ -1,7 +1,7 @@
 """A door's way to the store over RabbitMQ: safe is what a majority of the cluster has confirmed.
 
-The door is enrolled as a hub is (``gateway cluster enrol``), so its certificate names it and it may
-use its own topics only, whichever protocol it speaks.
+The door is enrolled as a hub is (``gateway cluster enrol-door``): its certificate names it, and it
+may use its own topics only, whichever protocol it speaks.
 """
 
 import asyncio

@@ -76,6 +76,20 @@ def enrol(
     _at(url, user, password_file, lambda api: let_in(api, Region(region), HubId(hub)))
 
 
+@app.command("enrol-door")
+def enrol_door(
+    door: Annotated[str, typer.Argument(help="http-0, sensors-0 ...: one name a replica.")],
+    region: Annotated[str, typer.Option(help="Where it stands, [a-z0-9-].")],
+    password_file: PasswordFile,
+    url: Url = _URL,
+    user: User = _ADMIN,
+) -> None:
+    """Let a door in by the certificate of its service, to its own topics. Idempotent."""
+    from gateway.cluster.service import enrol_door as let_in
+
+    _at(url, user, password_file, lambda api: let_in(api, Region(region), HubId(door)))
+
+
 @app.command("enrol-sensor")
 def enrol_sensor(
     sensor: Annotated[int, typer.Argument(min=0, max=SENSOR_ID_MAX, help="Its number.")],

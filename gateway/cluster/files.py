@@ -94,6 +94,12 @@ mqtt.allow_anonymous = false
 mqtt.vhost = {VHOST}
 mqtt.exchange = {TOPICS}
 
+# A thousand hubs that come back at once wait for their turn; none is sent away half way in, or its
+# handshake was for nothing and it knocks again. No hub waits longer itself.
+ssl_handshake_timeout = 60000
+mqtt.login_timeout = 60000
+mqtt.tcp_listen_options.backlog = 2048
+
 # Administrators come through this machine, or a tunnel to it.
 management.tcp.ip = 127.0.0.1
 management.tcp.port = {MANAGEMENT_PORT}

@@ -15,7 +15,7 @@ from gateway.cluster.files import user as user_definition
 from gateway.cluster.ports import Management
 from gateway.cluster.topology import Rights, hub_rights, sensor_rights
 from wire.clock import Clock
-from wire.doors import named_sensor, sensor_name
+from wire.doors import is_door, is_reserved, sensor_name
 from wire.errors import HeadgateError, InfrastructureError
 from wire.ids import HubId, Region, SensorId, is_name
 from wire.queues import SERVICES, VHOST
@@ -56,9 +56,25 @@ async def enrol(management: Management, region: Region, hub_id: HubId) -> None:
     """
     _check_name(region)
     _check_name(hub_id)
-    if hub_id in SERVICES or named_sensor(hub_id) is not None:
-        raise ForbiddenNameError(f"{hub_id} is a stage's or a sensor's name, not a hub's")
+    if hub_id in SERVICES or is_reserved(hub_id):
+        raise ForbiddenNameError(
+            f"{hub_id} is a stage's, a door's or a sensor's name, not a hub's; there are "
+            "enrol-door and enrol-sensor"
+        )
     await _let_in(management, hub_id, hub_rights(region, hub_id), region_definitions(region))
+
+
+async def enrol_door(management: Management, region: Region, name: HubId) -> None:
+    """Let a door in by its certificate, as the virtual hub it is. Idempotent.
+
+    Raises:
+        ForbiddenNameError: Of the door or its region.
+        InfrastructureError: It may be half done, and then lets nobody in; say it again.
+    """
+    _check_name(region)
+    if not is_door(name):
+        raise ForbiddenNameError(f"{name[:80]!r} is no door: http, http-0, sensors, sensors-0 ...")
+    await _let_in(management, name, hub_rights(region, name), region_definitions(region))
 
 
 async def enrol_sensor(management: Management, sensor_id: SensorId) -> None:

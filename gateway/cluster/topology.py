@@ -29,7 +29,12 @@ from wire.topics import (
 from wire.topics import topic as hub_topic
 
 GIB: Final = 1_024 * MIB
-TRIES: Final = 3  # by then a batch that kills who reads it is a suspect
+LENT_MAX: Final = 6
+"""By then a message that kills who reads it is a suspect.
+
+A lost connection counts as a death does: RabbitMQ cannot tell. Rolling three nodes may cost three,
+and whoever reads may be killed meanwhile. One that is guilty is tried three times again, alone.
+"""
 LOG_KEPT: Final = "7D"
 NOTHING: Final = "^$"
 
@@ -167,7 +172,7 @@ def _suspicious(bytes_max: int) -> dict[str, Value]:
     return _bounded(
         bytes_max,
         REJECT,
-        delivery_limit=TRIES - 1,
+        delivery_limit=LENT_MAX - 1,
         dead_letter_exchange=DEAD,
         dead_letter_strategy="at-least-once",
     )
@@ -208,13 +213,13 @@ _FROM_HUBS: Final = (
     QueueSpec(
         Queue.DETECT,
         _from_hubs(Channel.BATCH),
-        _bounded(512 * MIB, DROP_OLDEST, delivery_limit=TRIES - 1),
+        _bounded(512 * MIB, DROP_OLDEST, delivery_limit=LENT_MAX - 1),
         _ONE_READER,
     ),
     QueueSpec(
         Queue.DETECT_URGENT,
         _from_hubs(Channel.URGENT),
-        _bounded(128 * MIB, DROP_OLDEST, delivery_limit=TRIES - 1),
+        _bounded(128 * MIB, DROP_OLDEST, delivery_limit=LENT_MAX - 1),
         _ONE_READER,
     ),
     QueueSpec(
@@ -224,7 +229,7 @@ _FROM_HUBS: Final = (
     QueueSpec(
         Queue.HEALTH,
         _from_hubs(Channel.HEALTH, Channel.STATUS),
-        _bounded(128 * MIB, DROP_OLDEST, delivery_limit=TRIES - 1),
+        _bounded(128 * MIB, DROP_OLDEST, delivery_limit=LENT_MAX - 1),
     ),
 )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from wire.doors import is_door
+from wire.doors import is_reserved
 from wire.errors import PeerError
 from wire.ids import Region, is_name
 
@@ -58,9 +58,9 @@ class Identity:
             raise MalformedIdentityError("names and regions are [a-z0-9-]{1,64}")
         if _SHA256_HEX.fullmatch(self.token_sha256) is None:
             raise MalformedIdentityError("the token's digest is not SHA-256 in hex")
-        reserved = _STAGE_NAME.fullmatch(self.name) is not None or is_door(self.name)
+        reserved = _STAGE_NAME.fullmatch(self.name) is not None or is_reserved(self.name)
         if self.role is Role.HUB and reserved:
-            raise MalformedIdentityError(f"{self.name} is a stage's name, not a hub's")
+            raise MalformedIdentityError(f"{self.name} is reserved, not a hub's name")
 
 
 def digest(token: str) -> str:

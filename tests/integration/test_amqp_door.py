@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.adapters.amqp import AmqpUplink
 from gateway.adapters.http_meter import PrometheusDoorMeter
-from gateway.cluster.service import enrol
+from gateway.cluster.service import enrol_door
 from gateway.core.readings import Readings, stamped
 from gateway.core.virtual_hub import VirtualHub
 from gateway.doors.http_courier import Courier, Fate
@@ -40,7 +40,7 @@ def one(sensor: int) -> Readings:
 @asynccontextmanager
 async def door(rabbit: Rabbits) -> AsyncIterator[tuple[Courier, VirtualHub]]:
     async with rabbit.api() as api:
-        await enrol(api, NORTH, DOOR)
+        await enrol_door(api, NORTH, DOOR)
     await rabbit.empty()
     hosts = tuple(f"localhost:{node.amqps}" for node in rabbit.nodes)
     uplink = AmqpUplink(hosts, rabbit.authority.context(DOOR), NORTH, DOOR)

@@ -53,11 +53,15 @@ def test_a_hub_is_let_in_the_cluster_found_safe_and_the_hub_shown_out(
             ("check", "--conf", str(unsafe)),
             ("revoke", "hub-typed"),
             ("enrol", "ingest", "--region", "north"),
+            ("enrol", "sensors-7", "--region", "north"),
+            ("enrol-door", "sensors-7", "--region", "north"),
+            ("check",),
+            ("revoke", "sensors-7"),
         )
     ]
-    assert [done.returncode for done in said] == [0, 0, 1, 0, 2], said
+    assert [done.returncode for done in said] == [0, 0, 1, 0, 2, 2, 0, 0, 0], said
     assert "queue_master_locator = min-masters" in said[2].stdout
-    assert "ingest is a stage's or a sensor's name" in said[4].stderr
+    assert "ingest is a stage's, a door's or a sensor's name" in said[4].stderr
 
 
 def test_a_cluster_that_does_not_answer_is_one_line_and_status_2(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import aiomqtt
 import pytest
 
 from gateway.cluster.check import faults
-from gateway.cluster.service import ForbiddenNameError, declare, enrol, look, revoke
+from gateway.cluster.service import ForbiddenNameError, declare, enrol, enrol_door, look, revoke
 from tests.support import raw_mqtt
 from tests.support.builders import HUB, NORTH
 from tests.support.rabbitmq import Rabbits
@@ -206,10 +206,16 @@ async def flow(rabbit: Rabbits, hub: HubId, taken: dict[HubId, int], over: async
                 taken[hub] = taken.get(hub, 0) + 1
 
 
-async def test_a_stage_is_neither_enrolled_nor_revoked_as_a_hub(enrolled: Rabbits) -> None:
+async def test_who_is_no_hub_is_neither_enrolled_as_one_nor_a_stage_revoked(
+    enrolled: Rabbits,
+) -> None:
     async with enrolled.api() as api:
-        with pytest.raises(ForbiddenNameError):
-            await enrol(api, NORTH, HubId("ingest"))
+        for name in ("ingest", "http", "http-0", "sensors-1", "sensor-1"):
+            with pytest.raises(ForbiddenNameError, match="not a hub's"):
+                await enrol(api, NORTH, HubId(name))
+        for name in ("ingest", "hub-1", "sensor-1"):
+            with pytest.raises(ForbiddenNameError, match="is no door"):
+                await enrol_door(api, NORTH, HubId(name))
         with pytest.raises(ForbiddenNameError):
             await revoke(api, HubId("ingest"), SystemClock())
         with pytest.raises(ForbiddenNameError):

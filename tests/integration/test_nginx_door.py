@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from certs.core.names import role_of
 from certs.core.profile import Role
 from tests.integration.test_http_door import STORE, Stand, broker, stand  # noqa: F401
 from tests.support.certs import Platform
@@ -35,7 +36,7 @@ class Front:
 
     def client(self, name: str | None) -> httpx2.AsyncClient:
         """Return a client with the certificate of that name, or none."""
-        identity = self.platform.issue(Role.HUB, name) if name else None
+        identity = self.platform.issue(role_of(name) or Role.HUB, name) if name else None
         context: ssl.SSLContext = self.platform.dial(identity)
         return httpx2.AsyncClient(base_url=self.url, verify=context, timeout=10, trust_env=False)
 

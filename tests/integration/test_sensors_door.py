@@ -16,7 +16,8 @@ from cloud.adapters.postgres.pool import connect
 from cloud.adapters.postgres.schema import Schema
 from gateway.adapters.amqp import AmqpUplink
 from gateway.adapters.http_meter import PrometheusDoorMeter
-from gateway.cluster.service import enrol, enrol_sensor
+from gateway.cluster.service import enrol_door, enrol_sensor
+from gateway.cluster.topology import LENT_MAX
 from gateway.core.buckets import LATE_SLACK_MS, LocalBuckets
 from gateway.core.virtual_hub import VirtualHub
 from gateway.doors.http_courier import Courier
@@ -62,7 +63,7 @@ def uplink_of(rabbit: Rabbits, name: HubId) -> AmqpUplink:
 async def door(rabbit: Rabbits, name: HubId, store_id: UUID) -> AsyncIterator[Door]:
     """Run a door of that name until the block ends."""
     async with rabbit.api() as api:
-        await enrol(api, NORTH, name)
+        await enrol_door(api, NORTH, name)
     replica, uplink = Door(), uplink_of(rabbit, name)
     meter = PrometheusDoorMeter("sensors", replica.registry)
     hub = VirtualHub(name, NORTH, Epoch(random.getrandbits(63)))
@@ -89,7 +90,7 @@ async def drained(rabbit: Rabbits) -> None:
     """Throw away what other tests left."""
     await rabbit.empty()
     async with rabbit.api() as api:
-        await enrol(api, NORTH, HubId("sensors-9"))
+        await enrol_door(api, NORTH, HubId("sensors-9"))
     async with uplink_of(rabbit, HubId("sensors-9")).open_sensors() as link:
         with suppress(TimeoutError):
             async with asyncio.timeout(0.5):
@@ -190,7 +191,7 @@ async def test_what_doors_died_with_is_tried_alone_and_ends(rabbit: Rabbits) -> 
     uplink, lent = uplink_of(rabbit, HubId("sensors-9")), []
     async with await sensor(rabbit, SENSOR) as client:
         await client.publish(sensor_data(SENSOR), b'{"pH":7}', 1)
-    for _ in range(TRIES):
+    for _ in range(LENT_MAX):
         async with uplink.open_sensors() as link, asyncio.timeout(20):
             await anext(aiter(link.messages()))  # and away, without a word
     for _ in range(TRIES + 1):

@@ -9,11 +9,11 @@ from typing import Final
 
 import trustme
 
+from certs.core.names import role_of
 from certs.core.profile import Role
 from headgate.stack.rabbitmq import Tls
 from tests.support.certs import Platform
 from tests.support.rabbitmq import Authority, Rabbits, rabbits
-from wire.queues import SERVICES
 
 FOUNDED_DAYS: Final = -151  # so that a hub may have one that ended: it holds 90 days
 SERVER: Final = "localhost"
@@ -55,7 +55,7 @@ class OurAuthority(Authority):
 def _role(name: str) -> Role:
     if name == SERVER:
         return Role.SERVER
-    return Role.SERVICE if name in SERVICES else Role.HUB
+    return role_of(name) or Role.HUB
 
 
 @contextmanager

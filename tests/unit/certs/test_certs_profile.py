@@ -28,6 +28,7 @@ def test_lifetimes_are_ten_years_two_years_and_ninety_days() -> None:
         Role.SERVER: 90,
         Role.HUB: 90,
         Role.SERVICE: 90,
+        Role.SENSOR: 90,
     }
 
 

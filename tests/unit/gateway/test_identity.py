@@ -44,8 +44,8 @@ def test_only_the_token_proves(token: str) -> None:
     assert proves(HUB, token) == (token == "secret")
 
 
-@pytest.mark.parametrize("name", ["ingest", "ingest-0", "detect-12", "api"])
-def test_no_hub_is_called_like_a_stage(name: str) -> None:
+@pytest.mark.parametrize("name", ["ingest", "detect-12", "http-0", "sensors-1", "sensor-1"])
+def test_no_hub_is_called_like_a_stage_a_door_or_a_sensor(name: str) -> None:
     with pytest.raises(MalformedIdentityError):
         Identity(name, Role.HUB, Region("north"), digest("x"))
 
