@@ -10,6 +10,7 @@ import pytest
 
 from cloud.ingest.sift import TRIES
 from cloud.ingest.suspects import WHY
+from gateway.cluster.topology import LENT_MAX
 from tests.integration.test_cluster_river import connected_hub
 from tests.support.builders import EPOCH, HUB, a_batch
 from tests.support.cloud_tables import read_tables
@@ -83,7 +84,7 @@ async def test_a_batch_that_kills_ingest_is_refused_alone_and_its_neighbours_are
                 return hub.received == ((0, BATCHES),)
 
             await until(settled, within_s=120, poll_s=0.2)
-            assert ward.deaths == 2 * TRIES, "three with its neighbours, three alone"
+            assert ward.deaths == LENT_MAX + TRIES, "with its neighbours, then three times alone"
     tables = await read_tables(database_url)
     ((life, entry),) = tables.ledger.items()
     assert life == (HUB, EPOCH)

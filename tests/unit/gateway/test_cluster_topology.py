@@ -8,7 +8,14 @@ import pytest
 
 import gateway
 from gateway.cluster.files import conf, definitions, render
-from gateway.cluster.topology import EXCHANGES, hub_rights, log_spec, queue_specs, service_rights
+from gateway.cluster.topology import (
+    EXCHANGES,
+    LENT_MAX,
+    hub_rights,
+    log_spec,
+    queue_specs,
+    service_rights,
+)
 from tests.support.builders import HUB, NORTH
 from tests.support.spellings import foreign_spellings
 from wire import queues
@@ -63,6 +70,12 @@ def test_every_queue_is_bounded_in_bytes_and_says_what_happens_when_it_is_full()
     log = log_spec(NORTH)
     assert int(log.limits["max-length-bytes"]) > 0
     assert log.limits["max-age"]
+
+
+def test_rolling_every_node_while_readers_are_killed_makes_nobody_a_suspect() -> None:
+    nodes, kills = 3, 2
+    for spec in queue_specs():
+        assert int(spec.limits.get("delivery-limit", LENT_MAX)) >= nodes + kills, spec.name
 
 
 @pytest.mark.spec("Q1")
