@@ -188,9 +188,17 @@ async def oracle(settings: OracleCommand) -> None:
 
 
 def show(fields: dict[str, object]) -> None:
-    """Print one JSON line for whoever watches."""
-    sys.stdout.write(json.dumps(fields) + "\n")
+    """Print one JSON line for a program; at a terminal, progress is one line that changes."""
+    line = json.dumps(fields) + "\n"
+    if sys.stdout.isatty():
+        progress = fields.get("progress")
+        line = "\r\x1b[K" + (_counts(progress) if isinstance(progress, dict) else line)
+    sys.stdout.write(line)
     sys.stdout.flush()
+
+
+def _counts(progress: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in progress.items() if count)
 
 
 def _map_text(name: str) -> str:
