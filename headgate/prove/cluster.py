@@ -53,7 +53,8 @@ async def prove_cluster(wish: Wish, home: Path, tell: Callable[[str], None]) -> 
             stored_ms = await witness.stored_ms(struck.began_ms)
         finally:
             witness.leave()
-    windows_s = {hub.name: float(hub.window_s) for hub in everybody}
+    pace = wish.flood.rate / wish.flood.sensors  # seconds of the sensors in one of ours
+    windows_s = {hub.name: hub.window_s / pace for hub in everybody}
     more: dict[str, Any] = {
         "held_by_revoked": held,
         "held_while_frozen": striker.held_while_frozen,
@@ -88,13 +89,13 @@ async def _strike(
     tell: Callable[[str], None],
 ) -> _Struck:
     """Let the sensors measure, break everything according to plan, and let the sensors end."""
-    strikes = cluster_plan(wish.seconds, wish.flood.seed, Size(wish.hubs, INGEST_WORKERS))
+    plan = cluster_plan(wish.seconds, wish.flood.seed, Size(wish.hubs, INGEST_WORKERS))
     everybody, began_ms = [*river.hubs, river.guest], now_ms()
     async with sensors(river.stack, everybody, wish, _BEYOND_S) as fleets:
         await _heard(witness, everybody)
-        tell(f"{len(everybody)} hubs of {wish.flood.sensors} sensors; {len(strikes)} faults")
+        tell(f"{len(everybody)} hubs of {wish.flood.sensors} sensors; {len(plan.strikes)} faults")
         began = time.monotonic()
-        healings = await striker.carry_out(strikes)
+        healings = await striker.break_all(plan)
         await asyncio.sleep(wish.seconds - (time.monotonic() - began))
         tell("nothing is broken any more: the sensors stop, the rest drains")
         return _Struck(fleets, began_ms, healings, await drained(fleets))

@@ -5,15 +5,16 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
+from headgate.prove.cluster_plan import ALWAYS, ClusterPlan
 from headgate.prove.cluster_river import ClusterRiver
 from headgate.prove.heal import Healing
 from headgate.prove.link import Link
 from headgate.prove.plan import Fault, Strike, Target
 from headgate.prove.river import INGEST_WORKERS, held
-from headgate.prove.strikes import Striker, now_ms
+from headgate.prove.strikes import HEAL_WITHIN_S, Striker, now_ms
 from headgate.prove.witness import Witness
 from wire.queues import Queue
 
@@ -30,6 +31,8 @@ _UNDER_WAY_S: Final = (
 class ClusterStriker(Striker):
     """Breaks one cluster according to plan; faults of a kind take turns where that is said.
 
+    To begin, ``break_all``.
+
     Attributes:
         held_while_frozen: Readings on the disks of hubs without windows once ingest stood still,
             and before it went on.
@@ -41,7 +44,50 @@ class ClusterStriker(Striker):
         self._river = river
         self._turns: defaultdict[Target, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._leader = 0
+        self._late_s = 0.0
         self.held_while_frozen = (0, 0)
+
+    async def break_all(self, plan: ClusterPlan) -> list[Healing]:
+        """Carry both parts of a plan out, counted from now; return once all is healed.
+
+        What is not healed in time is given up.
+        """
+        self._began = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(self._witness.watch(), name="witness")
+            healings = await self._apart(plan)
+            self._late_s = max(0.0, self._age_s() - plan.apart_s)
+            async with asyncio.TaskGroup() as strikes:
+                felt = [
+                    strikes.create_task(self._strike(strike), name=f"{strike.fault}-{at}")
+                    for at, strike in enumerate(plan.together)
+                ]
+            watching.cancel()
+        return healings + [task.result() for task in felt]
+
+    async def _apart(self, plan: ClusterPlan) -> list[Healing]:
+        """Strike one after the other, the next once every hub the last one concerned is heard."""
+        healings: list[Healing] = []
+        for strike in plan.apart:
+            if len(healings) >= ALWAYS and self._age_s() >= plan.apart_s:
+                break
+            healings.append(await self._strike(strike))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEAL_WITHIN_S):
+                    await self._all_heard(healings[-1])
+        return healings
+
+    async def _all_heard(self, healing: Healing) -> None:
+        while True:
+            heard = (await self._witness.news()).received_ms
+            if all(heard.get(hub, 0) > healing.healed_ms for hub in healing.hubs):
+                return
+
+    async def _moment(self, strike: Strike) -> None:
+        await asyncio.sleep(strike.at_s + self._late_s - self._age_s())
+
+    def _age_s(self) -> float:
+        return time.monotonic() - self._began
 
     async def _strike(self, strike: Strike) -> Healing:
         if strike.target not in _TURNS:

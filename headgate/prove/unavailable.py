@@ -22,36 +22,42 @@ def unavailable_s_max(
     to the next one, as the store dates its commits (a receipt follows each): so the hub's own wait
     until it notices, its way round, the resend and the catching up are all in it. Counted are
     gaps that were open at some moment between the strike and its healing, whole, less the length
-    of the hub's windows: it has nothing to say in between. Where faults overlap, each is charged
-    with the gap; a hub thrown out on purpose only with what its neighbours felt while nothing else
-    was wrong. Detection and alerts are behind the store: theirs is the time until they healed.
+    of the hub's windows: it has nothing to say in between. A gap in which a second fault of the
+    hub's way was open too is nobody's, and a kind that never was alone is left out. Detection and
+    alerts are behind the store: theirs is the time until they healed, if all else was well.
 
     Args:
         healings: Of every fault.
         stored_ms: When the store committed what.
-        windows_s: Hub to the length of its windows.
+        windows_s: Hub to how long its windows last, seconds of ours.
     """
     worst: dict[str, float] = {}
     for each in healings:
-        felt_s = max(_felt_s(each, healings, stored_ms, windows_s), default=0.0)
-        worst[each.strike.kind] = max(felt_s, worst.get(each.strike.kind, 0.0))
+        for felt_s in _felt_s(each, healings, stored_ms, windows_s):
+            worst[each.strike.kind] = max(felt_s, worst.get(each.strike.kind, 0.0))
     return {kind: round(worst[kind], 2) for kind in sorted(worst)}
 
 
 def _felt_s(
     fault: Healing, among: Collection[Healing], stored_ms: Times, windows_s: Mapping[str, float]
 ) -> Iterator[float]:
-    if fault.strike.target in _BEHIND_THE_STORE:
-        yield fault.heal_s or 0.0
-        return
     others = [each for each in among if each is not fault]
+    if fault.strike.target in _BEHIND_THE_STORE:
+        alone = not any(_open(each, fault.struck_ms, fault.healed_ms) for each in others)
+        if alone and fault.heal_s is not None:
+            yield fault.heal_s
+        return
+    before_it = [each for each in others if each.strike.target not in _BEHIND_THE_STORE]
     for hub in fault.hubs:
+        on_its_way = [each for each in before_it if hub in each.hubs]
         for began_ms, ended_ms in _gaps(stored_ms.get(hub, ()), fault):
-            excused = fault.strike.target is Target.HUB and any(
-                each.struck_ms < ended_ms and each.healed_ms > began_ms for each in others
-            )
-            if not excused:
+            if not any(_open(each, began_ms, ended_ms) for each in on_its_way):
                 yield (ended_ms - began_ms) / 1_000 - windows_s.get(hub, 0.0)
+
+
+def _open(fault: Healing, began_ms: int, ended_ms: int) -> bool:
+    """Return whether a fault was open at some moment of a time."""
+    return fault.struck_ms < ended_ms and fault.healed_ms > began_ms
 
 
 def _gaps(times_ms: Sequence[int], fault: Healing) -> Iterator[tuple[int, int]]:
