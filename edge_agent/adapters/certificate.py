@@ -1,5 +1,6 @@
 """The hub's certificate as it lies on disk: shown anew at every connection, watched in between."""
 
+import re
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +12,19 @@ from certs.tls import client_context, ends_ms
 from edge_agent.ports import LinkLostError
 
 _FILES: Final = ("cert.pem", "key.pem", "trust.pem")
+_ABOUT_US: Final = re.compile("ALERT_.*(CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|DECRYPT_ERROR)")
 
 log = structlog.get_logger()
 
 
 class _Socket(ssl.SSLSocket):
-    """A socket the client library may forget when its handshake fails."""
+    """A socket the client library may forget when its handshake fails, or is answered later.
+
+    Attributes:
+        refusal: What the broker said of the handshake once it was over for us, as TLS 1.3 has it.
+    """
+
+    refusal: str | None = None
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -24,6 +32,18 @@ class _Socket(ssl.SSLSocket):
         except OSError:
             self.close()
             raise
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        try:
+            return super().recv(buflen, flags)
+        except ssl.SSLError as exc:
+            self.refusal = exc.reason
+            raise
+
+
+def is_about_us(alert: str | None) -> bool:
+    """Return whether a reason of OpenSSL's is the broker's word that it takes us for nobody."""
+    return alert is not None and _ABOUT_US.search(alert) is not None
 
 
 class Certificate:

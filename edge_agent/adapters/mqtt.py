@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 import aiomqtt
 
-from edge_agent.adapters.certificate import Certificate
+from edge_agent.adapters.certificate import Certificate, is_about_us
 from edge_agent.ports import LinkLostError
 from edge_agent.tasks import heed_cancellation
 
@@ -23,6 +23,7 @@ ANSWER_WITHIN_S: Final = 8.0
 GOODBYE_WITHIN_S: Final = 2.0
 UNDER_WAY_MAX: Final = 512
 REFUSED: Final = 0x80
+_UNAVAILABLE: Final = 0x88
 
 _quiet = logging.getLogger("headgate.vendor.mqtt")
 _quiet.setLevel(logging.CRITICAL + 1)  # every fault reaches us as an exception, or as silence
@@ -62,15 +63,29 @@ class Will:
 
 
 class _HungUpError(aiomqtt.MqttError):
-    """The broker ended the connection where it should have answered."""
+    """The broker ended the connection where it should have answered.
+
+    Attributes:
+        alert: What TLS says it said, if anything.
+    """
+
+    def __init__(self, alert: str | None) -> None:
+        super().__init__("hung up instead of answering")
+        self.alert = alert
 
 
 class _Client(aiomqtt.Client):
     """A client that does not wait for the answer of a broker that hung up before giving it."""
 
+    _alert: str | None = None
+
+    def _on_socket_close(self, client: Any, userdata: Any, sock: Any) -> None:
+        self._alert = getattr(sock, "refusal", None)
+        super()._on_socket_close(client, userdata, sock)
+
     def _on_disconnect(self, *told: Any) -> None:
         if not self._connected.done():
-            self._connected.set_exception(_HungUpError("hung up instead of answering"))
+            self._connected.set_exception(_HungUpError(self._alert))
         super()._on_disconnect(*told)
 
 
@@ -177,5 +192,11 @@ def _advice(refusal: aiomqtt.MqttError, certificate: Certificate) -> str:
     cause = refusal.__context__  # what the library made its own error of
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"; {certificate.stranger()}"
-    answered = isinstance(refusal, _HungUpError | aiomqtt.MqttCodeError)
-    return f"; {certificate.refused()}" if answered or isinstance(cause, ssl.SSLError) else ""
+    match refusal:
+        case aiomqtt.MqttCodeError(rc=code):
+            is_no = code != _UNAVAILABLE
+        case _HungUpError(alert=alert):
+            is_no = is_about_us(alert)
+        case _:
+            is_no = isinstance(cause, ssl.SSLError) and is_about_us(cause.reason)
+    return f"; {certificate.refused()}" if is_no else ""
