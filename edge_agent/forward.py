@@ -81,9 +81,7 @@ class Forward:
             self.counts["links_lost"] += 1
             steady = self.clock.steady_ms() - since_ms >= STEADY_AFTER_MS
             failures = 0 if steady else failures + 1
-            # Full jitter: hubs that lost a broker together do not come back together.
-            longest_ms = min(BACKOFF_MS << min(failures, 10), BACKOFF_MS_MAX)
-            await self.clock.sleep_ms(round(self.chance() * longest_ms))
+            await self.clock.sleep_ms(pause_ms(failures, self.chance()))
 
     async def _one_link(self) -> None:
         birth = await self.report()
@@ -172,6 +170,18 @@ class Forward:
         while True:
             await link.publish(Channel.HEALTH, encode_health(await self.report()))
             await self.clock.sleep_ms(HEALTH_EVERY_MS)
+
+
+def pause_ms(failures: int, chance: float) -> int:
+    """Return how long to wait before the next attempt, by full jitter.
+
+    Hubs that lost a broker together do not come back together.
+
+    Args:
+        failures: Attempts in a row that brought no steady link.
+        chance: In 0..1.
+    """
+    return round(chance * min(BACKOFF_MS << min(failures, 10), BACKOFF_MS_MAX))
 
 
 def _bodies(store: BatchStore, chosen: Sequence[Spooled]) -> list[tuple[Spooled, bytes]]:

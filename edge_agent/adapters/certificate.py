@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from certs.tls import client_context, ends_ms
+from edge_agent.adapters.handshake import Handshake
 from edge_agent.ports import LinkLostError
 
 _FILES: Final = ("cert.pem", "key.pem", "trust.pem")
@@ -58,19 +59,24 @@ class Certificate:
         """Show where it is and until when it holds."""
         return f"<Certificate in {self._folder}, which ends {self._end()}>"
 
-    def context(self) -> ssl.SSLContext:
-        """Return what to dial the broker with, from the files as they are.
+    def context(self, handshake: Handshake) -> ssl.SSLContext:
+        """Return what to dial the broker with once, from the files as they are.
+
+        Args:
+            handshake: Lets the caller end the handshake.
 
         Raises:
             LinkLostError: They are no certificate, key and trust that go together.
         """
         try:
             self._shown = self._mark()  # first: what changes while we read counts as changed
-            return self._read()
+            context = self._read()
         except OSError as exc:
             raise LinkLostError(
                 f"certificate, key and trust in {self._folder} cannot be used: {exc}"
             ) from exc
+        context.sslsocket_class = handshake.sockets(_Socket)
+        return context
 
     def is_renewed(self) -> bool:
         """Return whether other files lie there than were shown last, and can be shown."""
@@ -99,9 +105,7 @@ class Certificate:
         )
 
     def _read(self) -> ssl.SSLContext:
-        context = client_context(self._folder / "trust.pem", identity=self._folder)
-        context.sslsocket_class = _Socket
-        return context
+        return client_context(self._folder / "trust.pem", identity=self._folder)
 
     def _mark(self) -> object:
         found = [(self._folder / each).stat() for each in _FILES]

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 import aiomqtt
 
 from edge_agent.adapters.certificate import Certificate, is_about_us
+from edge_agent.adapters.handshake import Handshake
 from edge_agent.ports import LinkLostError
 from edge_agent.tasks import heed_cancellation
 
@@ -79,6 +80,21 @@ class _Client(aiomqtt.Client):
 
     _alert: str | None = None
 
+    async def dial(self, within_s: float) -> None:
+        """Connect.
+
+        Raises:
+            MqttError: Not within that time.
+        """
+        answer_within_s, self.timeout = self.timeout, within_s
+        try:
+            async with asyncio.timeout(within_s):
+                await self.__aenter__()
+        except TimeoutError as exc:
+            raise aiomqtt.MqttError(f"not let in within {within_s:.0f} s") from exc
+        finally:
+            self.timeout = answer_within_s
+
     def _on_socket_close(self, client: Any, userdata: Any, sock: Any) -> None:
         self._alert = getattr(sock, "refusal", None)
         super()._on_socket_close(client, userdata, sock)
@@ -95,14 +111,14 @@ class Connection:
     def __init__(self, client: aiomqtt.Client) -> None:
         self._client = client
 
-    async def subscribe(self, topic_filter: str) -> None:
-        """Ask for a topic at QoS 1.
+    async def subscribe(self, topic_filter: str, *, qos: int = 1) -> None:
+        """Ask for a topic.
 
         Raises:
             LinkLostError: Refused, or unanswered within the deadline.
         """
         with _translated():
-            granted = await self._client.subscribe(topic_filter, qos=1)
+            granted = await self._client.subscribe(topic_filter, qos=qos)
         if any((code if isinstance(code, int) else code.value) >= REFUSED for code in granted):
             raise LinkLostError(f"the broker refuses a subscription to {topic_filter}")
 
@@ -132,6 +148,7 @@ async def connect(
     account: Account,
     *,
     queued_max: int,
+    within_s: float = ANSWER_WITHIN_S,
     will: Will | None = None,
     queue: Callable[..., asyncio.Queue[Any]] = asyncio.Queue,
 ) -> AsyncIterator[Connection]:
@@ -140,17 +157,18 @@ async def connect(
     Args:
         account: Where and who.
         queued_max: Messages that may wait unread; further ones are thrown away.
+        within_s: How long the broker may take to let us in.
         will: For the broker to publish if the connection breaks.
         queue: Makes the queue they wait in, given ``maxsize``.
 
     Raises:
         LinkLostError: On entry, within the deadline, if that cannot be.
     """
-    certificate = account.certificate
+    certificate, handshake = account.certificate, Handshake(within_s)
     client = _Client(
         account.host,
         account.port,
-        tls_context=certificate.context() if certificate else None,
+        tls_context=certificate.context(handshake) if certificate else None,
         identifier=account.client_id,
         username=account.username,
         password=account.password,
@@ -164,8 +182,12 @@ async def connect(
         logger=_quiet,
     )
     client.pending_calls_threshold = UNDER_WAY_MAX
-    with _translated(certificate):
-        await client.__aenter__()
+    try:
+        with _translated(certificate):
+            await client.dial(within_s)
+    except BaseException:
+        handshake.give_up()
+        raise
     try:
         yield Connection(client)
     finally:

@@ -21,34 +21,52 @@ from wire.limits import RESEND_AFTER_MS
 from wire.topics import Channel, topic
 
 RECEIPTS_QUEUED_MAX: Final = 1_024
+LET_IN_WITHIN_S_MAX: Final = 32.0
 
 # A link that swallows a batch is known to be dead before the batch would be sent again over it.
 assert ANSWER_WITHIN_S * 1_000 < RESEND_AFTER_MS
 assert WINDOW_MAX + URGENT_WINDOW < UNDER_WAY_MAX
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MqttUplink:
     """``Uplink`` to any MQTT 3.1.1 broker.
+
+    A node that stands still is left soon for another. One that is slow because everybody comes at
+    once is given twice the time after each attempt in vain: handshakes broken off half way would
+    cost it what it lacks, and let nobody in.
 
     Attributes:
         accounts: The broker's nodes, to be tried one after another without end.
         region: Where the hub stands: the first part of its topics.
         hub_id: The second part.
+        in_vain: Attempts in a row that were not let in.
     """
 
     accounts: Iterator[Account]
     region: Region
     hub_id: HubId
+    in_vain: int = 0
 
     @asynccontextmanager
     async def open(self, will: bytes) -> AsyncIterator[Link]:
         """See ``Uplink``."""
         last_will = Will(topic(self.region, self.hub_id, Channel.STATUS), will)
-        account = next(self.accounts)
-        async with connect(account, queued_max=RECEIPTS_QUEUED_MAX, will=last_will) as connection:
-            await connection.subscribe(topic(self.region, self.hub_id, Channel.RECEIPT))
+        account, within_s = next(self.accounts), let_in_within_s(self.in_vain)
+        self.in_vain += 1
+        async with connect(
+            account, queued_max=RECEIPTS_QUEUED_MAX, within_s=within_s, will=last_will
+        ) as connection:
+            # QoS 0: a receipt that is lost is asked for, and the cheaper queue counts for many.
+            receipts = topic(self.region, self.hub_id, Channel.RECEIPT)
+            await connection.subscribe(receipts, qos=0)
+            self.in_vain = 0
             yield _MqttLink(connection, self.region, self.hub_id, account.certificate)
+
+
+def let_in_within_s(in_vain: int) -> float:
+    """Return how long a broker may take to let us in after so many attempts in vain, seconds."""
+    return min(ANSWER_WITHIN_S * (1 << min(in_vain, 10)), LET_IN_WITHIN_S_MAX)
 
 
 @dataclass(frozen=True, slots=True)
