@@ -9,22 +9,19 @@ The last line is its verdict as JSON; exit status 1 unless nothing was lost.
 
 import argparse
 import asyncio
-import json
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 
-from headgate.prove.account import NOTHING_LOST, Account, account
+from benchmarks.proof import Tell, shown
+from headgate.prove.account import Account, account
 from headgate.prove.prove import Wish, drained, sensors
 from headgate.prove.river import INGEST_WORKERS, Flood, started
 from headgate.prove.settle import settle
 from headgate.prove.witness import Witness
 from headgate.stack.enrolment import enrol_stages
-from headgate.stack.errors import StackError
 from headgate.stack.network import listens
 from headgate.stack.process import Program
 from headgate.stack.stack import Stack
@@ -68,7 +65,7 @@ def _mosquitto(folder: Path, port: int) -> Program:
     )
 
 
-async def prove(wish: Wish, home: Path, tell: Callable[[str], None]) -> Account:
+async def prove(wish: Wish, home: Path, tell: Tell) -> Account:
     """Return the account of a run whose data lie in ``home``, an empty folder.
 
     Raises:
@@ -91,7 +88,7 @@ async def prove(wish: Wish, home: Path, tell: Callable[[str], None]) -> Account:
     return told | {"kills": {BROKER: deaths}}
 
 
-async def _strike(stack: Stack, seconds: float, random: Random, tell: Callable[[str], None]) -> int:
+async def _strike(stack: Stack, seconds: float, random: Random, tell: Tell) -> int:
     """Kill the broker again and again; return how often, with a broker that runs."""
     ends_s, deaths = time.monotonic() + seconds, 0
     while (left_s := ends_s - time.monotonic()) > 0:
@@ -120,16 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     flood = Flood(asked.seed, asked.sensors, asked.sensors * RATE_PER_SENSOR)
     wish = Wish(asked.seconds, asked.hubs, flood)
-    with tempfile.TemporaryDirectory(prefix="headgate-amnesia-") as home:
-        try:
-            found: dict[str, Any] = asyncio.run(
-                prove(wish, Path(home), lambda line: None if asked.json else print(line))
-            )
-        except StackError as exc:
-            sys.stderr.write(f"amnesia: {exc.args[0]}\n  -> {exc.hint}\n")
-            found = {"verdict": f"no verdict: {exc.args[0]}"}
-    print(json.dumps(found))
-    return 0 if found["verdict"] == NOTHING_LOST else 1
+    return shown("amnesia", lambda home, tell: prove(wish, home, tell), as_json=asked.json)
 
 
 if __name__ == "__main__":
