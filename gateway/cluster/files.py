@@ -105,9 +105,10 @@ management.tcp.ip = 127.0.0.1
 management.tcp.port = {MANAGEMENT_PORT}
 
 # A node that has gone silent is given up within these seconds and a quarter: until then what it
-# leads takes nothing. A side that parted begins again as the other is; a node that was frozen never
-# comes back under pause_minority. Messages are safe either way: quorum queues ask a majority.
-net_ticktime = 12
+# leads takes nothing. One that stands still for less wakes up as if nothing had been; given up and
+# awake again it must begin anew, as must a side that parted, which can take minutes. Messages are
+# safe either way: quorum queues ask a majority.
+net_ticktime = 60
 cluster_partition_handling = autoheal
 
 # A session lives where its hub is connected.

@@ -22,7 +22,11 @@ APART_S: Final = (1.0, 2.0)
 SPACING_S: Final = 4.0
 """Between two small faults that come together."""
 FREEZE_S: Final = (4.0, 25.0)
-"""A node stands still for so long: less and more than the others wait before they give it up."""
+"""A node stands still for so long: less than the others wait before they give it up.
+
+One given up and awake again begins anew; RabbitMQ 3.10 takes from 20 s to minutes over that, and
+sometimes never ends (see docs/adr/0010).
+"""
 INGEST_FROZEN_S: Final = 30.0
 """All of ingest stands still for so long, or for a third of the run."""
 NODES: Final = 3
@@ -33,14 +37,16 @@ NODE_KILL_S: Final = 15.0
 LEADER: Final = "leader"
 LONG_KINDS: Final[tuple[tuple[Target, Fault, str], ...]] = (
     (Target.NODE, Fault.KILL, LEADER),
-    (Target.NODE, Fault.FREEZE, ""),
+    (Target.NODE, Fault.FREEZE, LEADER),
     (Target.NODE, Fault.ROLL, ""),
     (Target.NODE, Fault.KILL, ""),
     (Target.INGEST, Fault.FREEZE, ""),
 )
 """The first fault of a seed: five in a row have them all."""
-_SHORTER: Final = tuple(
-    kind for kind in LONG_KINDS if kind[0] is Target.NODE and kind[1] is not Fault.ROLL
+_SHORTER: Final = (
+    (Target.NODE, Fault.KILL, LEADER),
+    (Target.NODE, Fault.KILL, ""),
+    (Target.NODE, Fault.FREEZE, ""),
 )
 SMALL_KINDS: Final = (
     *((target, Fault.KILL) for target in (Target.AGENT, Target.INGEST, Target.DETECT)),

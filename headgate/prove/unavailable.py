@@ -22,9 +22,9 @@ def unavailable_s_max(
     to the next one, as the store dates its commits (a receipt follows each): so the hub's own wait
     until it notices, its way round, the resend and the catching up are all in it. Counted are
     gaps that were open at some moment between the strike and its healing, whole, less the length
-    of the hub's windows: it has nothing to say in between. A gap in which a second fault of the
-    hub's way was open too is nobody's, and a kind that never was alone is left out. Detection and
-    alerts are behind the store: theirs is the time until they healed, if all else was well.
+    of the hub's windows: it has nothing to say in between. If a second fault on a hub's way was
+    open in one of them, that hub's are nobody's; a kind that never was alone is left out. Detection
+    and alerts are behind the store: theirs is the time until they healed, if all else was well.
 
     Args:
         healings: Of every fault.
@@ -50,9 +50,10 @@ def _felt_s(
     before_it = [each for each in others if each.strike.target not in _BEHIND_THE_STORE]
     for hub in fault.hubs:
         on_its_way = [each for each in before_it if hub in each.hubs]
-        for began_ms, ended_ms in _gaps(stored_ms.get(hub, ()), fault):
-            if not any(_open(each, began_ms, ended_ms) for each in on_its_way):
-                yield (ended_ms - began_ms) / 1_000 - windows_s.get(hub, 0.0)
+        gaps = list(_gaps(stored_ms.get(hub, ()), fault))
+        if gaps and not any(_open(each, gaps[0][0], gaps[-1][1]) for each in on_its_way):
+            longest_ms = max(ended_ms - began_ms for began_ms, ended_ms in gaps)
+            yield max(0.0, longest_ms / 1_000 - windows_s.get(hub, 0.0))
 
 
 def _open(fault: Healing, began_ms: int, ended_ms: int) -> bool:

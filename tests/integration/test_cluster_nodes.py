@@ -98,7 +98,9 @@ async def leave(broker: Broker, standing: asyncio.Event) -> None:
         assert time.monotonic() - began < CONNECT_WITHIN_S
 
 
-async def test_a_frozen_leader_is_given_up_and_hubs_and_stages_go_on(three: Rabbits) -> None:
+async def test_a_frozen_leader_is_left_by_stages_and_wakes_as_if_nothing_had_been(
+    three: Rabbits,
+) -> None:
     async with three.api() as api:
         await enrol(api, NORTH, HUB)
     frozen = three.leader(Queue.INGEST)
@@ -117,15 +119,14 @@ async def test_a_frozen_leader_is_given_up_and_hubs_and_stages_go_on(three: Rabb
         return len(told) == TOLD
 
     try:
-        async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             tasks.create_task(leave(replace(broker, hosts=tuple(hosts)), standing))
             await standing.wait()
             three.pause(frozen)
-            went_on: bool = await until(goes_on, within_s=90)
-            assert went_on
-        assert three.leader(Queue.INGEST, asked=others[0]) != frozen
     finally:
         three.resume(frozen)
+    went_on: bool = await until(goes_on, within_s=30)
+    assert went_on
+    whole: bool = await until(partial(safe, three), within_s=30, poll_s=0.5)
+    assert whole, "nobody had given it up"
     assert await all_lent(three, told)
-    whole: bool = await until(partial(safe, three), within_s=120, poll_s=0.5)
-    assert whole

@@ -1,5 +1,8 @@
 """headgate.prove.cluster_plan: a seed is a plan, and however short, it strikes what matters."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +20,8 @@ from headgate.prove.cluster_plan import (
 )
 from headgate.prove.plan import LEAD_S, LINK_FAULT_S, TAIL_S, Fault, Strike, Target
 
+CONF = Path(__file__).parents[3] / "deploy" / "rabbitmq" / "rabbitmq.conf"
+SPARE_S = 10
 seeds = st.integers(0, 2**32)
 sizes = st.builds(Size, st.integers(1, 9), st.integers(1, 9))
 seconds_ = st.floats(6, 600)
@@ -84,6 +89,11 @@ def test_victims_exist_and_last_as_long_as_they_should(
             assert FREEZE_S[0] <= strike.lasts_s <= FREEZE_S[1]
         elif strike.fault is not Fault.FREEZE:
             assert strike.lasts_s == 0
+
+
+def test_a_node_wakes_before_the_others_give_it_up() -> None:
+    (ticktime_s,) = re.findall(r"(?m)^net_ticktime = (\d+)$", CONF.read_text())
+    assert FREEZE_S[1] < int(ticktime_s) * 3 / 4 - SPARE_S
 
 
 def _how_many(strike: Strike, size: Size) -> int:

@@ -70,6 +70,11 @@ def test_a_gap_in_which_two_faults_were_open_is_nobodys(
     assert found.get("node kill -9") == (8.0 if alone else None)
 
 
+def test_a_short_gap_of_its_own_does_not_stand_for_a_longer_one_it_shared() -> None:
+    kill, other = felt(500, 3_000), felt(8_000, 8_500, LINK)
+    assert "node kill -9" not in unavailable_s_max([kill, other], COMMITS, {})
+
+
 def test_a_fault_on_another_hubs_way_takes_nothing_from_it_nor_does_one_behind_the_store() -> None:
     kill, elsewhere = felt(2_000, 3_000), felt(4_000, 5_000, LINK, "hub-2")
     behind = felt(4_000, 5_000, ALERT)
