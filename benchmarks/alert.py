@@ -18,7 +18,7 @@ import asyncpg
 from benchmarks import ingest
 from benchmarks.drain import drain
 from benchmarks.limit import ROWS
-from benchmarks.report import Figure, Report, arguments, tell
+from benchmarks.report import Figure, Report, arguments, run, tell
 from headgate.demo.river import follow_alerts, follow_fleet
 from headgate.demo.watch import Watch, summary
 from headgate.stack.network import free_port
@@ -141,7 +141,7 @@ def main() -> int:
     """Measure and report."""
     options = arguments("alert", __doc__ or "")
     work = (15, 600) if options.quick else (60, 3_000)
-    return asyncio.run(measure(*work)).show(as_json=options.json)
+    return run(measure(*work)).show(as_json=options.json)
 
 
 if __name__ == "__main__":

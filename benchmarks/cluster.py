@@ -6,7 +6,6 @@ receipts, each counted; in turn with COPY of the same rows (``benchmarks.limit``
 runs are compared. ``--profile`` drains once more under ``cProfile``, apart from what is measured.
 """
 
-import asyncio
 import pstats
 import tempfile
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Final
 from benchmarks.drain import RUNS, Contest, committed, contest, exactly_once
 from benchmarks.limit import ROWS, emptied
 from benchmarks.rabbit import NODE, Rabbit, rabbit
-from benchmarks.report import Figure, Report, options_of, tell
+from benchmarks.report import Figure, Report, options_of, run, tell
 from headgate.stack.stack import Stack
 
 _LINES: Final = 25
@@ -89,7 +88,7 @@ def main() -> int:
     parser.add_argument("--profile", action="store_true", help="say where ingest's CPU goes")
     asked = parser.parse_args()
     batches, runs = (600, 1) if asked.quick else (6_000, RUNS)
-    return asyncio.run(measure(batches, runs, profile=asked.profile)).show(as_json=asked.json)
+    return run(measure(batches, runs, profile=asked.profile)).show(as_json=asked.json)
 
 
 if __name__ == "__main__":

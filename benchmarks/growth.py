@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from benchmarks.drain import committed, exactly_once, per_million
 from benchmarks.limit import ROWS, Connection, bodies, emptied
 from benchmarks.rabbit import NODE, Rabbit, rabbit
-from benchmarks.report import Figure, Report, options_of, tell
+from benchmarks.report import Figure, Report, options_of, run, tell
 from headgate.stack.stack import Stack
 
 BY_HUBS: Final = (10, 30, 100, 300, 1_000)
@@ -211,7 +211,7 @@ def main() -> int:
     asked = parser.parse_args()
     levels = BY_MILLIONS_FULL if asked.full else BY_MILLIONS
     work = (1_000, 100, levels) if asked.quick else (3_000, 1_000, levels)
-    return asyncio.run(measure(*work)).show(as_json=asked.json)
+    return run(measure(*work)).show(as_json=asked.json)
 
 
 if __name__ == "__main__":

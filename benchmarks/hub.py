@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.report import Figure, Report, arguments, tell
+from benchmarks.report import Figure, Report, arguments, run, tell
 from headgate.stack.network import free_port
 from headgate.stack.process import run_once
 from headgate.stack.programs import command, environment
@@ -112,7 +112,7 @@ def _peak_mib(pid: int) -> float:
 def main() -> int:
     """Measure and report."""
     options = arguments("hub", __doc__ or "")
-    return asyncio.run(measure(10 if options.quick else 60)).show(as_json=options.json)
+    return run(measure(10 if options.quick else 60)).show(as_json=options.json)
 
 
 if __name__ == "__main__":

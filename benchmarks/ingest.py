@@ -6,7 +6,6 @@ Ingest: a queue filled beforehand at the embedded broker, drained to committed r
 log and receipts. Runs of both alternate; medians are compared. The generator's CPU is not counted.
 """
 
-import asyncio
 import json
 import tempfile
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.drain import WITHIN_S, Contest, contest, started
 from benchmarks.limit import HUBS, ROWS, SENSORS
-from benchmarks.report import Figure, Report, arguments
+from benchmarks.report import Figure, Report, arguments, run
 from headgate.stack.process import Program, run_once
 from headgate.stack.programs import command, environment, stage
 from headgate.stack.stack import Stack
@@ -94,7 +93,7 @@ def virtual_hubs(stack: Stack) -> list[str]:
 def main() -> int:
     """Measure and report."""
     options = arguments("ingest", __doc__ or "")
-    report = asyncio.run(measure(600 if options.quick else 6_000))
+    report = run(measure(600 if options.quick else 6_000))
     return report.show(as_json=options.json)
 
 

@@ -1,11 +1,15 @@
 """How every benchmark answers: lines for people, and one JSON object as the last line."""
 
 import argparse
+import asyncio
 import json
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,25 @@ def options_of(prog: str, description: str) -> argparse.ArgumentParser:
 def arguments(prog: str, description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Return what was asked of a benchmark that has no other options."""
     return options_of(prog, description).parse_args(argv)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Return what comes of it. SIGTERM cancels it, so that it takes away all it has made.
+
+    Raises:
+        SystemExit: It was cancelled.
+    """
+    try:
+        return asyncio.run(_until_told(work))
+    except asyncio.CancelledError:
+        raise SystemExit(128 + signal.SIGTERM) from None
+
+
+async def _until_told(work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 def tell(line: str) -> None:

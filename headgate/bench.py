@@ -1,6 +1,7 @@
 """``headgate bench``: runs the benchmarks that lie beside the sources."""
 
 import argparse
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -34,12 +35,21 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     flags = [flag for flag in ("--json", "--quick") if getattr(chosen, flag[2:])]
     wanted = SHORT if chosen.bench == "all" else (chosen.bench,)
-    codes = [
-        subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{bench}", *flags, *its_own],
-            cwd=_CHECKOUT,
-            check=False,
-        ).returncode
-        for bench in wanted
-    ]
-    return max(codes)
+    codes = [0]
+    for bench in wanted:
+        codes.append(_measure([sys.executable, "-m", f"benchmarks.{bench}", *flags, *its_own]))
+        if codes[-1] not in (0, 1):  # it was ended, or ended badly
+            break
+    return max(codes, key=abs)
+
+
+def _measure(command: Sequence[str]) -> int:
+    """Run one benchmark; return its exit status. Who ends us waits until it has cleaned up."""
+    with subprocess.Popen(command, cwd=_CHECKOUT) as process:
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells the benchmark itself
+        try:
+            return process.wait()
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)

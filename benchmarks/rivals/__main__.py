@@ -7,13 +7,12 @@ and INSERT; mosquitto and Node-RED. The same sensors, the same PostgreSQL, one a
 kept full for a while. The sensors' own CPU is reported apart.
 """
 
-import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final
 
-from benchmarks.report import Figure, Report, options_of, tell
+from benchmarks.report import Figure, Report, options_of, run, tell
 from benchmarks.rivals.contenders import HEADGATE, RIVALS
 from benchmarks.rivals.installed import MissingError
 from benchmarks.rivals.saturation import Saturation, saturated
@@ -118,7 +117,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each, at its saturation")
     asked = parser.parse_args()
     seconds = asked.seconds / 10 if asked.quick else asked.seconds
-    return asyncio.run(measure(seconds)).show(as_json=asked.json)
+    return run(measure(seconds)).show(as_json=asked.json)
 
 
 if __name__ == "__main__":
