@@ -96,6 +96,7 @@ class _Undated(NamedTuple):
     due_ms: NDArray[np.int64] | None
 
 
+_FATES: Final = [fate.name.lower() for fate in Fate]
 _NO_READINGS: Final = Readings(
     NONE, np.empty(0, np.intp), np.empty(0, np.bool_), np.empty(0, np.bool_)
 )
@@ -323,9 +324,9 @@ class Collector:
             self._store.forget(*forgotten)
 
     def _count(self, decision: Decision) -> None:
-        fates = np.bincount(decision.judgement.fate, minlength=len(Fate)).tolist()
-        for fate in Fate:
-            self.counts[fate.name.lower()] += fates[fate]
+        fates = np.bincount(decision.judgement.fate, minlength=len(_FATES)).tolist()
+        for fate, readings in zip(_FATES, fates, strict=True):
+            self.counts[fate] += readings
         late = (decision.taken.rows.quality & Quality.LATE) != 0
         self.counts["late"] += int(np.count_nonzero(late))
         self.counts["evidence_rows"] += len(decision.shown.rows)
@@ -349,7 +350,7 @@ def _statuses(told: Through, by_name: bool) -> Iterator[tuple[SensorId, StatusMe
 
 def _rows(message: SensorMessage) -> Rows:
     n = len(message.sensor_ids)
-    marks = np.where(message.refused_values > 0, np.int16(Quality.REFUSED_VALUE), np.int16(0))
+    marks = (message.refused_values > 0) * np.int16(Quality.REFUSED_VALUE)
     return Rows(
         message.sensor_ids,
         message.observed_at_ms.copy(),

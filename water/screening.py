@@ -15,6 +15,7 @@ from wire.metric import METRICS, RESOLUTION, Metric
 from wire.quality import Quality
 
 _MINUTE_MS: Final = 60_000
+_EACH: Final = np.arange(METRICS)
 
 # Faster than water moves past a probe at one reading a second, with room for a strong disturbance;
 # platform's own figures, not taken from a norm.
@@ -145,11 +146,11 @@ def screen(
     latest = _filled(table.measured)
     prior = np.zeros_like(latest)
     prior[1:] = latest[:-1]
-    was = np.take_along_axis(table.values, prior, axis=0)
+    was = table.values[prior, _EACH]
     was[table.past] = past.before
-    was_ms = np.take_along_axis(table.at_ms, prior, axis=0)
-    before = np.take_along_axis(was, prior, axis=0)[table.reading]
-    before_ms = np.take_along_axis(was_ms, prior, axis=0)[table.reading]
+    was_ms = table.at_ms[prior, _EACH]
+    before = was[prior, _EACH][table.reading]
+    before_ms = was_ms[prior, _EACH][table.reading]
     moved_ms = _moved(table, was, past.moved_ms)
     now_ms = at_ms[:, None]
     value, last, last_ms = values, was[table.reading], was_ms[table.reading]
@@ -169,9 +170,9 @@ def screen(
     end = np.append(table.past[1:], len(table.values)) - 1
     final = latest[end]
     after = Past(
-        np.take_along_axis(table.values, final, axis=0),
-        np.take_along_axis(was, final, axis=0),
-        np.take_along_axis(table.at_ms, final, axis=0),
+        table.values[final, _EACH],
+        was[final, _EACH],
+        table.at_ms[final, _EACH],
         moved_ms[end],
     )
     return Screened(quality, (fast | spike | newly).any(axis=1), after)
@@ -224,7 +225,8 @@ def _moved(
     moved[table.past] = True
     times = table.at_ms.copy()
     times[table.past] = past_ms
-    return np.take_along_axis(times, _filled(moved), axis=0)
+    moved_ms: NDArray[np.int64] = times[_filled(moved), _EACH]
+    return moved_ms
 
 
 def _filled(marks: NDArray[np.bool_]) -> NDArray[np.intp]:

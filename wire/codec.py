@@ -37,6 +37,10 @@ _MARK_LIMITS: Final = np.array(
 _FRAME_OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 18}
 _LEVEL: Final = 3
 
+_BYTES: Final = (1, 1, 2, 4, 4, 8, 8, 8, 8)
+"""Of the smallest integer that holds so many bytes."""
+_HOLDS: Final = [(np.dtype(f"<u{held}"), np.dtype(f"<i{held}")) for held in _BYTES]
+
 # A legal frame never needs a window wider than its content, which must fit under the option above.
 assert READINGS_PER_BATCH_MAX * 8 * (_MARKS + METRICS) + METRICS * READINGS_PER_BATCH_MAX < 2**18
 
@@ -137,6 +141,16 @@ def decode(wire: bytes) -> Batch | Tombstone:
     return open_wire(wire).content()
 
 
+def verify(wire: bytes) -> None:
+    """Read no row; see that the bytes are as they were encoded.
+
+    Raises:
+        DamagedBatchError: They are cut short or altered.
+        MalformedBatchError: The header is whole, but not one we speak.
+    """
+    open_wire(wire).verify()
+
+
 class Opened(NamedTuple):
     """A batch whose header verified; its rows are still bytes.
 
@@ -154,10 +168,14 @@ class Opened(NamedTuple):
     body_crc: int
     body: bytes
 
-    def content(self) -> Batch | Tombstone:
-        """Return the whole of it; raises as ``decode`` does."""
+    def verify(self) -> None:
+        """Raise ``DamagedBatchError`` if the body is not what the header says of it."""
         if zlib.crc32(self.body) != self.body_crc:
             raise DamagedBatchError("body does not match its checksum")
+
+    def content(self) -> Batch | Tombstone:
+        """Return the whole of it; raises as ``decode`` does."""
+        self.verify()
         try:
             if self.seal.kind is Kind.SHED:
                 return _decode_tombstone(self.seal, self.body)
@@ -270,7 +288,9 @@ def _filled(steps: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[n
     """Return ``(m, n)`` steps as integers; a gap repeats the value before it and costs nothing."""
     last = np.maximum.accumulate(np.where(present, np.arange(steps.shape[1]), -1), axis=1)
     first = np.argmax(present, axis=1)[:, None]
-    return np.take_along_axis(steps, np.where(last < 0, first, last), axis=1).astype(np.int64)
+    metric, row = np.arange(len(steps))[:, None], np.where(last < 0, first, last)
+    filled: NDArray[np.int64] = steps[metric, row].astype(np.int64)
+    return filled
 
 
 def _kept(widths: Widths[int], widest: int) -> NDArray[np.bool_]:
@@ -333,20 +353,15 @@ def _columns(shape: _Shape, raw: bytes) -> tuple[NDArray[np.int64], int]:
 def _differences(planes: NDArray[np.uint8]) -> NDArray[np.signedinteger[Any]]:
     """Return what byte planes, least weight first, count in zigzag; no wider than they need."""
     width, rows = planes.shape
+    unsigned, signed = _HOLDS[width]
     if width == 1:
         zigzag: NDArray[np.unsignedinteger[Any]] = planes[0]
     else:
-        zigzag = np.zeros(rows, f"<u{_held_in(width)}")
+        zigzag = np.zeros(rows, unsigned)
         zigzag.view(np.uint8).reshape(rows, -1)[:, :width] = planes.T
-    signed = f"<i{zigzag.itemsize}"
     differences: NDArray[np.signedinteger[Any]] = (zigzag >> 1).view(signed)
     differences ^= -(zigzag & 1).view(signed)
     return differences
-
-
-def _held_in(width: int) -> int:
-    """Return the bytes of the smallest integer that holds ``width`` of them."""
-    return 1 << (width - 1).bit_length()
 
 
 def _encode_tombstone(lost: Tombstone) -> bytes:

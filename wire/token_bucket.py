@@ -64,10 +64,12 @@ def admit(
 
 def _turns(bucket: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     """Return index sets in each of which no bucket occurs twice; earlier requests come earlier."""
+    if not len(bucket):
+        return []
     order = np.argsort(bucket, kind="stable")
-    if (np.diff(bucket[order]) > 0).all():
+    whose = bucket[order]
+    if not (whose[1:] == whose[:-1]).any():
         return [order]
-    starts = np.flatnonzero(np.diff(bucket[order], prepend=-1))
-    rank = np.arange(len(bucket)) - np.repeat(starts, np.diff(starts, append=len(bucket)))
+    rank = np.arange(len(whose)) - np.searchsorted(whose, whose)
     by_turn = order[np.argsort(rank, kind="stable")]
     return np.split(by_turn, np.cumsum(np.bincount(rank))[:-1])

@@ -17,6 +17,7 @@ from edge_agent.core.recent import Recent
 from edge_agent.core.rows import Rows
 from edge_agent.core.scoring import Scores, unscored
 from edge_agent.core.spooled import Spooled, Urgency
+from edge_agent.core.thin import minutes
 from edge_agent.ports import Change, Kept, SpoolFullError, SpoolMismatchError, Undated
 from wire import codec
 from wire.batch import NO_FLOOR, Batch, Flag, Kind, Seal, Tombstone
@@ -191,7 +192,7 @@ class SqliteSpool:
             return None
         for (body,) in found:
             with suppress(DamagedBatchError):
-                codec.decode(body)
+                codec.verify(body)
                 self._room.sent(key)
                 return bytes(body)
         self._bury_rotten(key)
@@ -300,7 +301,6 @@ class SqliteSpool:
 
     def _seal(self, kind: Kind, rows: Rows, scores: Scores) -> BatchKey:
         seal = self._next_seal(kind)
-        minutes = np.unique(np.stack([rows.sensor_ids, rows.observed_at_ms // 60_000]), axis=1)
         batch = Batch(
             seal,
             rows.sensor_ids,
@@ -311,7 +311,7 @@ class SqliteSpool:
             rows.samples,
         )
         span = (int(rows.observed_at_ms.min()), int(rows.observed_at_ms.max()))
-        self._put(seal, minutes.shape[1] == len(rows), (len(rows), *span), codec.encode(batch))
+        self._put(seal, len(minutes(rows)) == len(rows), (len(rows), *span), codec.encode(batch))
         return seal.key
 
     def _next_seal(self, kind: Kind = Kind.SHED) -> Seal:

@@ -22,7 +22,8 @@ assert TIME_MS_MAX < 2**TIME_BITS
 
 def paired(places: NDArray[np.intp], at_ms: NDArray[np.int64]) -> Pairs:
     """Return sensors' places and times as pairs, int64, shape ``(n,)``; they sort alike."""
-    pairs: Pairs = (places.astype(np.int64) << TIME_BITS) | np.clip(at_ms, 0, 2**TIME_BITS - 1)
+    times = np.minimum(np.maximum(at_ms, 0), 2**TIME_BITS - 1)  # np.clip takes thrice as long
+    pairs: Pairs = (places.astype(np.int64) << TIME_BITS) | times
     return pairs
 
 

@@ -124,6 +124,11 @@ class Through(NamedTuple):
     decided_ms: list[NDArray[np.int64]]
 
 
+_NONE: Final = np.empty(0, np.int64)
+_NOBODY_TOLD: Final = Through(_NONE, _NONE, np.empty(0, np.bool_), [])
+_NOBODYS_PAST: Final = (np.empty(0, np.intp), blank(0))
+
+
 class Intake:
     """What a hub knows of its sensors and of the readings in intake."""
 
@@ -218,12 +223,9 @@ class Intake:
 
     def _waiting_only(self, asked: Readings, steady_ms: int) -> Decision:
         """Return what becomes of intake when nothing new is asked: most commits of a calm hub."""
-        none = np.empty(0, np.intp)
-        judgement = Judgement(none.astype(np.int8), none.astype(np.bool_), self._memory.due_ms)
-        past = (none, self._past.take(none))
-        return Decision(
-            asked, judgement, NOTHING, past, NO_EVIDENCE, self._sealing(NOTHING, steady_ms)
-        )
+        judgement = Judgement(np.empty(0, np.int8), np.empty(0, np.bool_), self._memory.due_ms)
+        sealing = self._sealing(NOTHING, steady_ms)
+        return Decision(asked, judgement, NOTHING, _NOBODYS_PAST, NO_EVIDENCE, sealing)
 
     def remember(self, decision: Decision, steady_ms: int) -> None:
         """Take a decision, now on disk, as the past."""
@@ -247,6 +249,8 @@ class Intake:
 
     def through(self, decision: Decision) -> Through:
         """Return what each sensor of a remembered decision may be told."""
+        if not len(decision.asked.rows):
+            return _NOBODY_TOLD
         fate = decision.judgement.fate
         decided = (fate != Fate.CROWDED) & ~decision.asked.sure
         whose = decision.asked.places[decided]
@@ -279,8 +283,7 @@ class Intake:
         """Mark the quality of readings newer than their sensor's past; return which are odd."""
         odd = np.zeros(len(ahead), np.bool_)
         if not ahead.any():
-            nobody = np.empty(0, np.intp)
-            return (nobody, self._past.take(nobody)), odd
+            return _NOBODYS_PAST, odd
         places, whose = np.unique(new.places[ahead], return_inverse=True)
         past, rows = self._past.take(places), new.rows
         found = screen(

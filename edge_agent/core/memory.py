@@ -107,7 +107,9 @@ class Memory:
         front, back = new[leads], new[~leads]
         admission = admit(self.due_ms, place[front], at_ms[front])
         fate[front[~admission.admitted]] = Fate.THROTTLED
-        fate[back[self._crammed(pairs[back], pairs[front[admission.admitted]])]] = Fate.THROTTLED
+        if len(back):
+            crammed = self._crammed(pairs[back], pairs[front[admission.admitted]])
+            fate[back[crammed]] = Fate.THROTTLED
         ahead = np.zeros(len(pairs), np.bool_)
         ahead[front] = admission.admitted
         return Judgement(fate, ahead, admission.due_ms)

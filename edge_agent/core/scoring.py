@@ -46,7 +46,8 @@ class Scoring:
         """Know nothing yet; without a model nothing is ever judged."""
         self._model = model
         self._register = Register()
-        self._baselines = blank(0, 0 if model is None else len(model.told.memory_ms))
+        self._nobodys = blank(0, 0 if model is None else len(model.told.memory_ms))
+        self._baselines = self._nobodys
 
     def score(self, parts: Sequence[Rows]) -> Scored:
         """Return what the rows of each part score, one call of the model for all; learns nothing.
@@ -56,9 +57,7 @@ class Scoring:
         """
         model, sizes = self._model, [len(part) for part in parts]
         if model is None or not sum(sizes):
-            return Scored(
-                [unscored(part) for part in parts], _NOBODY, self._baselines.take(_NOBODY)
-            )
+            return Scored([unscored(part) for part in parts], _NOBODY, self._nobodys)
         rows = joined(parts)
         places = self._register.enter(rows.sensor_ids)
         self._baselines = self._baselines.grown(len(self._register))
@@ -75,7 +74,8 @@ class Scoring:
 
     def remember(self, scored: Scored) -> None:
         """Take what was scored, now on disk, as the past."""
-        self._baselines.put(scored.places, scored.baselines)
+        if len(scored.places):
+            self._baselines.put(scored.places, scored.baselines)
 
 
 def unscored(rows: Rows) -> Scores:

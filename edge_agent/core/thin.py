@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.core.rows import Rows, merged
 from wire.batch import Batch, Flag
@@ -18,12 +19,10 @@ def thinned(batch: Batch) -> Batch | None:
     It keeps its key: raw or thin, whichever the store commits first is the batch. The sum of
     ``samples`` stays; merged rows are marked SUMMARY; rows merged away are added to ``rows_lost``.
     """
-    minute = batch.observed_at_ms // SUMMARY_MS
-    new = (np.diff(batch.sensor_ids) != 0) | (np.diff(minute) != 0)
-    starts = np.flatnonzero(np.concatenate([np.ones(1, np.bool_), new]))
+    raw = Rows(batch.sensor_ids, batch.observed_at_ms, batch.values, batch.quality, batch.samples)
+    starts = minutes(raw)
     if len(starts) == len(batch):
         return None
-    raw = Rows(batch.sensor_ids, batch.observed_at_ms, batch.values, batch.quality, batch.samples)
     rows = merged(raw, starts)
     several = np.diff(starts, append=len(batch)) > 1
     seal = replace(
@@ -40,3 +39,11 @@ def thinned(batch: Batch) -> Batch | None:
         np.fmax.reduceat(batch.score, starts),
         rows.samples,
     )
+
+
+def minutes(rows: Rows) -> NDArray[np.intp]:
+    """Return where each sensor's each minute begins, in rows by sensor and time; at least one."""
+    minute = rows.observed_at_ms // SUMMARY_MS
+    new = np.ones(len(rows), np.bool_)
+    new[1:] = (rows.sensor_ids[1:] != rows.sensor_ids[:-1]) | (minute[1:] != minute[:-1])
+    return np.flatnonzero(new)

@@ -34,9 +34,9 @@ def messages(readings: Readings, per_message: int | None = None) -> list[tuple[i
     order = np.argsort(readings.sensor_ids, kind="stable")
     sorted_ids = readings.sensor_ids[order]
     texts = _objects(readings.where(order))
-    starts = np.flatnonzero(np.diff(sorted_ids, prepend=-1)).tolist()
+    changes = np.flatnonzero(sorted_ids[1:] != sorted_ids[:-1]) + 1
     published: list[tuple[int, bytes]] = []
-    for start, end in pairwise([*starts, len(texts)]):
+    for start, end in pairwise([0, *changes.tolist(), len(texts)]):
         for low in range(start, end, per_message):
             part = texts[low : min(low + per_message, end)]
             text = part[0] if len(part) == 1 else f"[{','.join(part)}]"

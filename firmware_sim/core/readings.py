@@ -38,7 +38,10 @@ class Readings:
 
     def where(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "Readings":
         """Return the readings a mask or an array of positions picks, in its order."""
-        return Readings(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return Readings(*(getattr(self, name)[rows] for name in _NAMES))
+
+
+_NAMES: Final = tuple(field.name for field in fields(Readings))
 
 
 def readings(
@@ -60,5 +63,4 @@ def joined(parts: list[Readings]) -> Readings:
     """Return all parts after one another."""
     if not parts:
         return readings(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, METRICS)))
-    names = [field.name for field in fields(Readings)]
-    return Readings(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return Readings(*(np.concatenate([getattr(part, name) for part in parts]) for name in _NAMES))
