@@ -5,11 +5,11 @@ between any two awaits. Waiting for a lock is giving way until it is free; a tra
 for ever is a deadlock and fails as PostgreSQL's would.
 """
 
-import copy
 import types
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import TypeAlias
 from uuid import UUID
 
@@ -76,6 +76,12 @@ class Tables:
     ledger: dict[Life, Entry] = field(default_factory=dict)
     sensors: dict[int, HubId] = field(default_factory=dict)
     months: set[str] = field(default_factory=set)
+
+    def copy(self) -> "Tables":
+        """Return the same rows in tables of their own."""
+        copied = Tables(*(getattr(self, each.name).copy() for each in fields(self)))
+        copied.log = {key: list(contents) for key, contents in self.log.items()}
+        return copied
 
     def put(self, more: "Tables") -> None:
         """Write a transaction's changes."""
@@ -183,18 +189,17 @@ class MemoryTransaction:
 
     async def savepoint(self) -> None:
         await self._store.pause()
-        self._saved = (copy.deepcopy(self._mine), self._held())
+        self._saved = (self._mine.copy(), self._held())
 
     async def roll_back(self) -> None:
         await self._store.pause()
         assert self._saved is not None, "no savepoint"
-        self._mine, kept = copy.deepcopy(self._saved[0]), self._saved[1]
+        self._mine, kept = self._saved[0].copy(), self._saved[1]
         self._release(kept)
         self._broken = False
 
     async def add_readings(self, rows: Rows) -> SensorId | None:
-        self._check(rows)
-        for instant, row in _rows(rows):
+        for instant, row in self._checked(rows):
             assert _month(instant[1]) in self._store.tables.months, "no partition"
             await self._own(("reading", instant))
             if instant in self._store.tables.readings or instant in self._mine.readings:
@@ -210,9 +215,8 @@ class MemoryTransaction:
 
     async def add_evidence(self, rows: Rows) -> int:
         await self._store.pause()
-        self._check(rows)
         before = self._store.tables.evidence.keys() | self._mine.evidence.keys()
-        new = {instant: row for instant, row in _rows(rows) if instant not in before}
+        new = {instant: row for instant, row in self._checked(rows) if instant not in before}
         self._mine.evidence.update(new)
         return len(new)
 
@@ -296,10 +300,12 @@ class MemoryTransaction:
         for what in self._held() - kept:
             del self._store.owners[what]
 
-    def _check(self, rows: Rows) -> None:
+    def _checked(self, rows: Rows) -> list[tuple[Instant, Row]]:
         assert not self._broken, "the transaction must be rolled back first"
-        instants = [instant for instant, _ in _rows(rows)]
+        found = _rows(rows)
+        instants = [instant for instant, _ in found]
         assert instants == sorted(set(instants)), "rows are not sorted, each instant once"
+        return found
 
 
 def _rows(rows: Rows) -> list[tuple[Instant, Row]]:
@@ -337,6 +343,7 @@ def _number(value: float) -> float | None:
     return None if value != value else value
 
 
+@lru_cache(maxsize=1_024)
 def _month(at_ms: int) -> str:
     return str(np.datetime64(at_ms, "ms").astype("M8[M]"))
 

@@ -116,7 +116,7 @@ class SimHub:
     @property
     def empty(self) -> bool:
         """Whether nothing waits for anything here."""
-        return not any(map(self.disk.count, ("batches", "intake", "undated")))
+        return self.disk.empty
 
     def _now(self) -> Now:
         return Now(self.clock.now_ms(), self.clock.steady_ms())

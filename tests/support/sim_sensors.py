@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +14,7 @@ from tests.support.sim_life import Weather
 from wire.metric import METRICS, Metric
 
 _POLICY = ResendPolicy(after_ms=3_000)
+_LOOK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +94,9 @@ class SimSensors:
                 if len(taken):
                     await self._send(taken, session)
                     continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(5.0):
-                    await port.changed.wait()
+            look_again = loop.call_later(_LOOK_S, port.changed.set)
+            await port.changed.wait()
+            look_again.cancel()
 
     async def _send(self, taken: Readings, session: int) -> None:
         weather = self._weather
