@@ -94,17 +94,18 @@ class StormHub:
 
     async def run(self, after_s: float) -> None:
         """Keep a link open and batches flowing, from some time on, until cancelled."""
-        failures, chance = 0, SystemRandom().random
+        failures, nobody, chance = 0, 0, SystemRandom().random
         await asyncio.sleep(after_s)
         while True:
             since_s = time.monotonic()
             try:
                 await self._one_link()
-            except* _LOST:
+            except* _LOST as lost:
                 self._writer = None
+                nobody = nobody + 1 if lost.subgroup(ConnectionRefusedError) else 0
             steady = time.monotonic() - since_s >= STEADY_AFTER_MS / 1_000
             failures = 0 if steady else failures + 1
-            await asyncio.sleep(pause_ms(failures, chance()) / 1_000)
+            await asyncio.sleep(pause_ms(failures, nobody, chance()) / 1_000)
 
     def seal(self) -> None:
         """Seal one batch, and send it at once where there is a link."""

@@ -16,7 +16,15 @@ import structlog
 
 from edge_agent.core.outbox import WINDOW_MAX, Outbox
 from edge_agent.core.spooled import Spooled, Urgency
-from edge_agent.ports import BatchStore, InTurn, Link, LinkLostError, SpoolFaultError, Uplink
+from edge_agent.ports import (
+    BatchStore,
+    InTurn,
+    Link,
+    LinkLostError,
+    NobodyThereError,
+    SpoolFaultError,
+    Uplink,
+)
 from edge_agent.tasks import heed_cancellation
 from wire.clock import Clock
 from wire.control import Health, Hello, decode_receipt, encode_health, encode_hello
@@ -30,6 +38,8 @@ FIRST_HEALTH_AFTER_MS: Final = 5_000
 LOOK_EVERY_MS: Final = 30_000
 BACKOFF_MS: Final = 1_000
 BACKOFF_MS_MAX: Final = 30_000
+NOBODY_TIMES: Final = 4  # until then it may be one node of several, or a broker back in a moment
+CROWD_MS: Final = 15_000, 45_000
 STEADY_AFTER_MS: Final = 10_000
 
 log = structlog.get_logger()
@@ -70,18 +80,19 @@ class Forward:
 
     async def run(self) -> None:
         """Keep a link open and batches flowing, until cancelled."""
-        failures = 0
+        failures = nobody = 0
         while True:
             since_ms = self.clock.steady_ms()
             try:
                 await self._one_link()
             except* (LinkLostError, SpoolFaultError) as lost:
                 log.warning("uplink lost", why=str(lost.exceptions[0]), outbox=repr(self.outbox))
+                nobody = nobody + 1 if lost.subgroup(NobodyThereError) else 0
             heed_cancellation()
             self.counts["links_lost"] += 1
             steady = self.clock.steady_ms() - since_ms >= STEADY_AFTER_MS
             failures = 0 if steady else failures + 1
-            await self.clock.sleep_ms(pause_ms(failures, self.chance()))
+            await self.clock.sleep_ms(pause_ms(failures, nobody, self.chance()))
 
     async def _one_link(self) -> None:
         birth = await self.report()
@@ -172,15 +183,21 @@ class Forward:
             await self.clock.sleep_ms(HEALTH_EVERY_MS)
 
 
-def pause_ms(failures: int, chance: float) -> int:
-    """Return how long to wait before the next attempt, by full jitter.
+def pause_ms(failures: int, nobody: int, chance: float) -> int:
+    """Return how long to wait before the next attempt: never all hubs together.
 
-    Hubs that lost a broker together do not come back together.
+    Full jitter; but once a broker is known to be down, its whole fleet waits for the moment it
+    serves again. Most of a jitter's hubs come early, so those are spread evenly: a thousand at 33 a
+    second, which leaves the broker half its time for alerts.
 
     Args:
         failures: Attempts in a row that brought no steady link.
+        nobody: Attempts in a row that found no broker running.
         chance: In 0..1.
     """
+    if nobody >= NOBODY_TIMES:
+        shortest_ms, longest_ms = CROWD_MS
+        return round(shortest_ms + chance * (longest_ms - shortest_ms))
     return round(chance * min(BACKOFF_MS << min(failures, 10), BACKOFF_MS_MAX))
 
 

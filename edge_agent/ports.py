@@ -66,6 +66,10 @@ class LinkLostError(InfrastructureError):
     """A connection to a broker could not be opened, or broke, or fell silent."""
 
 
+class NobodyThereError(LinkLostError):
+    """The broker's machine answers that no broker runs there: everybody else is out, too."""
+
+
 class Link(Protocol):
     """One connection to the cloud's broker, good until it raises."""
 

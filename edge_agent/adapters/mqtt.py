@@ -16,7 +16,7 @@ import aiomqtt
 
 from edge_agent.adapters.certificate import Certificate, is_about_us
 from edge_agent.adapters.handshake import Handshake
-from edge_agent.ports import LinkLostError
+from edge_agent.ports import LinkLostError, NobodyThereError
 from edge_agent.tasks import heed_cancellation
 
 KEEPALIVE_S: Final = 15
@@ -204,6 +204,8 @@ def _translated(certificate: Certificate | None = None) -> Iterator[None]:
         yield
     except aiomqtt.MqttError as exc:
         heed_cancellation()
+        if isinstance(exc.__context__, ConnectionRefusedError):
+            raise NobodyThereError(str(exc)) from exc
         advice = _advice(exc, certificate) if certificate else ""
         raise LinkLostError(f"{exc}{advice}") from exc
     heed_cancellation()

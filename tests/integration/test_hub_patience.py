@@ -14,7 +14,7 @@ import pytest
 from edge_agent.adapters.certificate import Certificate
 from edge_agent.adapters.mqtt import ANSWER_WITHIN_S, Account, connect
 from edge_agent.adapters.uplink import LET_IN_WITHIN_S_MAX, MqttUplink, let_in_within_s
-from edge_agent.ports import LinkLostError
+from edge_agent.ports import LinkLostError, NobodyThereError
 from tests.support.awkward import AwkwardBroker, Mood
 from tests.support.builders import HUB, NORTH
 from tests.support.rabbitmq import Authority
@@ -109,7 +109,7 @@ async def test_every_attempt_in_vain_is_followed_by_a_more_patient_one(
     uplink = MqttUplink(cycle([account]), NORTH, HubId(HUB))
     for in_vain in range(3):
         assert let_in_within_s(uplink.in_vain) == ANSWER_WITHIN_S * 2**in_vain
-        with pytest.raises(LinkLostError):
+        with pytest.raises(NobodyThereError):
             async with uplink.open(b""):
                 pass
     assert let_in_within_s(1_000) == LET_IN_WITHIN_S_MAX
