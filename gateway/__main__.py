@@ -63,12 +63,13 @@ def http() -> None:
 def sensors() -> None:
     """Serve sensors that publish to the cluster themselves (HEADGATE_BROKER_URL, ...)."""
     from gateway import run_http
+    from gateway.core.bind import ForbiddenBindError
     from gateway.settings import SettingsError, read_sensors
 
     reasons: list[str] = []
     try:
         run_http.sensors(read_sensors())
-    except* (SettingsError, ValueError, OSError) as failures:
+    except* (ForbiddenBindError, SettingsError, ValueError, OSError) as failures:
         reasons = [str(each) for each in failures.exceptions]
     if reasons:
         typer.echo(f"gateway: {'; '.join(reasons)}", err=True)

@@ -11,6 +11,7 @@ from random import Random
 import structlog
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from gateway.adapters.amqp import AmqpUplink
 from gateway.adapters.http_meter import PrometheusDoorMeter
@@ -22,6 +23,7 @@ from gateway.core.repeats import Repeats
 from gateway.core.virtual_hub import VirtualHub
 from gateway.doors.http import HttpDoor, application
 from gateway.doors.http_courier import Courier
+from gateway.doors.http_health import health
 from gateway.doors.http_turnstile import Turnstile
 from gateway.doors.sensors import SensorsDoor
 from gateway.run import configure_logging
@@ -59,8 +61,9 @@ def sensors(settings: HttpSettings) -> None:
     """Serve what sensors publish to the cluster until SIGTERM or SIGINT.
 
     Raises:
+        ForbiddenBindError: The address is not this machine's alone.
         ValueError: The broker's address makes no sense.
-        OSError: The certificate cannot be read.
+        OSError: The address is taken, or the certificate cannot be read.
     """
     configure_logging(settings.log)
     uvloop.run(_serve_sensors(settings))
@@ -73,17 +76,7 @@ async def _serve(settings: HttpSettings) -> None:
     shared = RedisBuckets.at(settings.redis_url) if settings.redis_url else None
     turnstile = Turnstile(shared, clock, meter)
     door = HttpDoor(courier, turnstile, Repeats(), clock, meter, settings.device_header)
-    server = _Server(
-        uvicorn.Config(
-            application(door),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            server_header=False,
-            timeout_graceful_shutdown=2,
-        )
-    )
+    server = _server(application(door))
     _end_politely()
     try:
         with _listening(host, port) as listener:
@@ -100,23 +93,43 @@ async def _serve(settings: HttpSettings) -> None:
 
 
 async def _serve_sensors(settings: HttpSettings) -> None:
+    host, port = loopback(settings.http_bind)
     uplink, clock, meter = _uplink(settings), SystemClock(), PrometheusDoorMeter("sensors")
     assert isinstance(uplink, AmqpUplink), "the settings have no other address"
     courier = _courier(settings, uplink, clock, meter)
     shared = RedisBuckets.at(settings.redis_url) if settings.redis_url else None
     turnstile = Turnstile(shared, clock, meter)
     late = Turnstile(shared and shared.late(), clock, meter, LocalBuckets(slack_ms=LATE_SLACK_MS))
-    door = SensorsDoor(uplink, courier, turnstile, late, clock, meter)
+    door, server = (
+        SensorsDoor(uplink, courier, turnstile, late, clock, meter),
+        _server(health(courier)),
+    )
     _end_politely()
     try:
-        async with asyncio.TaskGroup() as tasks:
-            for each in (courier, turnstile, late, door):
-                tasks.create_task(each.run(), name=type(each).__name__.lower())
+        with _listening(host, port) as listener:
+            async with asyncio.TaskGroup() as tasks:
+                for each in (courier, turnstile, late, door):
+                    tasks.create_task(each.run(), name=type(each).__name__.lower())
+                tasks.create_task(_answer(server, listener), name="uvicorn")
     except asyncio.CancelledError:
         log.info("sensors_closed")
     finally:
         if shared is not None:
             await shared.close()
+
+
+def _server(answers: ASGIApp) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            answers,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
 
 
 def _courier(

@@ -81,7 +81,8 @@ def read_sensors(environment: Mapping[str, str] = os.environ) -> HttpSettings:
     Raises:
         SettingsError: Something is not said, or makes no sense.
     """
-    settings = read_http({"HEADGATE_DOOR_NAME": "sensors", **environment})
+    beside_http = {"HEADGATE_DOOR_NAME": "sensors", "HEADGATE_HTTP_BIND": "127.0.0.1:8082"}
+    settings = read_http({**beside_http, **environment})
     if not is_sensors_door(settings.name):
         raise SettingsError(f"HEADGATE_DOOR_NAME={settings.name}: it is sensors, sensors-0, ...")
     if not settings.broker_url.startswith("amqps:"):

@@ -21,6 +21,7 @@ from gateway.core.readings import fault, stamped
 from gateway.core.repeats import KEY_CHARS_MAX, Repeats
 from gateway.doors.http_body import MEDIA_TYPES, Refused, body_of, problem
 from gateway.doors.http_courier import Courier, Fate
+from gateway.doors.http_health import AWAY, add_health
 from gateway.doors.http_turnstile import Turnstile
 from gateway.ports import DoorMeter
 from wire.clock import Clock
@@ -35,7 +36,7 @@ IN_FLIGHT_MAX: Final = 2_048
 RECEIVED: Final = b'{"status":"success","message":"Data received"}'
 _UNSAFE: Final = {
     Fate.LATE: "not known to be safe in time; send it again, under the same times or key",
-    Fate.AWAY: "there is no way to the store just now; nothing was taken",
+    Fate.AWAY: AWAY,
     Fate.FULL: "too much waits for the store already; nothing was taken",
 }
 
@@ -127,15 +128,7 @@ def application(door: HttpDoor) -> ASGIApp:
         finally:
             in_flight -= 1
 
-    @app.get("/livez", include_in_schema=False)
-    async def livez() -> Response:
-        return Response(b'{"status":"alive"}', media_type="application/json")
-
-    @app.get("/readyz", include_in_schema=False)
-    async def readyz() -> Response:
-        if door.courier.is_open:
-            return Response(b'{"status":"ready"}', media_type="application/json")
-        return problem(Refused(503, _UNSAFE[Fate.AWAY], 1))
+    add_health(app, door.courier)
 
     @app.exception_handler(HTTPException)
     async def elsewhere(_: Request, exc: HTTPException) -> Response:

@@ -1,7 +1,9 @@
 """Sensors that publish to the cluster themselves, through two doors, to rows; noise to nowhere."""
 
 import asyncio
+import os
 import random
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,11 +25,14 @@ from gateway.core.virtual_hub import VirtualHub
 from gateway.doors.http_courier import Courier
 from gateway.doors.http_turnstile import Turnstile
 from gateway.doors.sensors import TRIES, SensorsDoor
+from headgate.stack.network import free_port
+from headgate.stack.programs import answers
 from tests.integration.test_cluster_river import ingest
 from tests.support.builders import NORTH
 from tests.support.cloud import STORE
 from tests.support.cloud_tables import read_tables
 from tests.support.rabbitmq import Rabbits
+from tests.support.redis import redis_server
 from tests.support.wait import until
 from wire.clock import SystemClock
 from wire.doors import EVERY_DOOR
@@ -167,6 +172,59 @@ async def test_two_doors_carry_one_sensor_and_what_is_noise_costs_nobody_anythin
     assert answered("400", "422") == len(NOISE) + 1
     assert tables.sensors == {SENSOR: EVERY_DOOR}
     assert {key.hub_id for key in tables.log} == set(names), "both carried it"
+
+
+@asynccontextmanager
+async def process(rabbit: Rabbits, name: HubId, store_id: UUID, redis: str) -> AsyncIterator[None]:
+    """Run a door as an operator does, until the block ends; return once it is ready."""
+    async with rabbit.api() as api:
+        await enrol_door(api, NORTH, name)
+    rabbit.authority.issue(name)
+    port = free_port(0)
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "headgate.cli", "run", "sensors"),
+        env={
+            **os.environ,
+            "HEADGATE_HTTP_BIND": f"127.0.0.1:{port}",
+            "HEADGATE_BROKER_URL": f"amqps://localhost:{rabbit.nodes[0].amqps}",
+            "HEADGATE_BROKER_TLS": str(rabbit.authority.home(name)),
+            "HEADGATE_DOOR_NAME": name,
+            "HEADGATE_REGION": NORTH,
+            "HEADGATE_STORE_ID": str(store_id),
+            "HEADGATE_REDIS_URL": redis,
+        },
+    )
+    try:
+        is_ready: bool = await until(lambda: answers(port, "/readyz"), within_s=30)
+        assert is_ready
+        yield
+    finally:
+        running.terminate()
+        async with asyncio.timeout(20):
+            assert await running.wait() == 0
+
+
+@pytest.mark.spec("I3")
+async def test_a_door_with_redis_says_when_it_is_ready_and_carries_what_sensors_say(
+    rabbit: Rabbits, database_url: str
+) -> None:
+    await drained(rabbit)
+    said = [CLOCK.now_ms() - 600_000 + 1_000 * n for n in range(5)]
+    heard: list[StatusMessage] = []
+    with redis_server() as redis:
+        async with (
+            process(rabbit, HubId("sensors-3"), await store_of(database_url), redis.url),
+            await sensor(rabbit, SENSOR) as client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            await client.subscribe(sensor_status(SENSOR), qos=1)
+            listening = tasks.create_task(listen(client, heard))
+            await speak(client, said)
+            told: bool = await until(
+                lambda: {at for each in heard for at in each.committed_ms} == set(said), within_s=30
+            )
+            assert told
+            listening.cancel()
 
 
 @pytest.mark.spec("U8")
