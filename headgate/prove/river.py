@@ -21,7 +21,9 @@ REGION: Final = "north"
 DRAIN_WITHIN_S: Final = 90.0
 _FIRST_SENSOR: Final = 1_000
 _SENSORS_PER_FLEET_MAX: Final = 1_000_000
-_FORGETFUL: Final = 0.1  # of the sensors keep nothing: what a kill costs them is counted apart
+# So many sensors keep nothing: what a kill costs them is counted apart. None of a guest's, whose
+# readings must be missed while it is shut out.
+_FORGETFUL: Final = 0.1
 _EVENT_EVERY_S: Final = 10  # of the sensors' own time
 _EVENT_LASTS_S: Final = 10
 _STATUS_WITHIN_S: Final = 30.0
@@ -94,7 +96,12 @@ class Fleet:
                     *("firmware_sim", "flood", *brokers, "--ledger", str(self.ledger)),
                     *("--first-sensor-id", str(first), "--sensors", str(flood.sensors)),
                     *("--rate", str(flood.rate), "--seconds", str(seconds)),
-                    *("--seed", str(flood.seed), "--forgetful", str(_FORGETFUL)),
+                    *(
+                        "--seed",
+                        str(flood.seed),
+                        "--forgetful",
+                        str(0 if self.is_guest else _FORGETFUL),
+                    ),
                     *("--contaminate-every", str(_EVENT_EVERY_S)),
                     *("--contamination-seconds", str(_EVENT_LASTS_S)),
                     *("--drain-seconds", str(DRAIN_WITHIN_S)),
