@@ -162,6 +162,7 @@ async def _let_in(stack: ClusterStack, count: int, storm: Storm) -> list[StormHu
     """Give every hub a certificate and its rights, many at a time."""
     names = [HubId(f"storm-{number}") for number in range(count)]
     folders = await asyncio.to_thread(_issue, stack.home.root, names)
+    storm.tell(f"{count} certificates are issued")
     node = stack.cluster.nodes[0]
     url, password = f"http://127.0.0.1:{node.management}", stack.cluster.admin_file.read_text()
     async with management(url, ADMIN, password.strip()) as api:
@@ -173,6 +174,7 @@ async def _let_in(stack: ClusterStack, count: int, storm: Storm) -> list[StormHu
                 {"users": [user(name) for name, _ in some], "topic_permissions": rules}
             )
             await api.define({"permissions": [permission(*each) for each in some]})
+    storm.tell(f"{count} hubs have their rights")
     start_ms = SystemClock().now_ms() - _HISTORY_MS
     return [
         StormHub(

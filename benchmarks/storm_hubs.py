@@ -24,11 +24,13 @@ from wire.batch import Kind
 from wire.codec import encode
 from wire.control import Health, Held, Hello, decode_receipt, encode_health, encode_hello
 from wire.ids import Epoch, HubId, UnixMs
+from wire.limits import RESEND_AFTER_MS
 from wire.topics import Channel, topic
 
 EVERY_S: Final = 10.0
 ROWS: Final = 8
 FIRST_SENSOR: Final = 1_000_000
+_PATIENCE_S_MAX: Final = 40.0
 _CONTAMINATED_PH: Final = 11.0
 _PUBLISH, _QOS_1, _RETAINED = 3, 0x02, 0x01
 _SUBSCRIBE_AT_QOS_0: Final = b"\x00\x01", b"\x00"
@@ -38,11 +40,16 @@ _LOST: Final = (OSError, EOFError, TimeoutError, ssl.SSLError)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A batch as it was sent last, and when."""
+    """A batch as it was sent last, when, and how long it may then want a receipt."""
 
     channel: Channel
     body: bytes
     at_s: float
+    patience_s: float = RESEND_AFTER_MS / 1_000
+
+    def again(self, now_s: float) -> "Sent":
+        """Return it as sent once more: as an agent's, each resend is waited for longer."""
+        return replace(self, at_s=now_s, patience_s=min(2 * self.patience_s, _PATIENCE_S_MAX))
 
 
 @dataclass(slots=True, eq=False)
@@ -179,6 +186,8 @@ class StormHub:
     async def _speak(self, writer: asyncio.StreamWriter) -> None:
         """Say that we live, and hello, then what has no receipt, then a batch again and again."""
         self._say(writer, Channel.STATUS, self._health(online=True), _RETAINED)
+        for sequence, sent in self.held.items():  # asked about: what is missing goes soon
+            self.held[sequence] = replace(sent, patience_s=RESEND_AFTER_MS / 1_000)
         held = ranges.from_numbers(self.held)[:64]
         hello = encode_hello(Hello((Held(self._epoch, self.sealed, held),)))
         self._say(writer, Channel.HELLO, hello)
@@ -188,8 +197,8 @@ class StormHub:
         while True:
             now_s = time.monotonic()
             for sequence, sent in list(self.held.items()):
-                if now_s - sent.at_s >= EVERY_S:
-                    self.held[sequence] = replace(sent, at_s=now_s)
+                if now_s - sent.at_s >= sent.patience_s:
+                    self.held[sequence] = sent.again(now_s)
                     self._say(writer, sent.channel, sent.body)
             if not self.is_over:
                 self.seal()
