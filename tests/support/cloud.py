@@ -79,7 +79,7 @@ class Tables:
 
     def copy(self) -> "Tables":
         """Return the same rows in tables of their own."""
-        copied = Tables(*(getattr(self, each.name).copy() for each in fields(self)))
+        copied = type(self)(*(getattr(self, each.name).copy() for each in fields(self)))
         copied.log = {key: list(contents) for key, contents in self.log.items()}
         return copied
 
