@@ -26,24 +26,33 @@ class RedisBuckets:
     """See ``gateway.ports.Buckets``. Time is the server's, since doors' clocks disagree."""
 
     def __init__(
-        self, client: redis.asyncio.Redis, tag: str = "bucket", slack_ms: int = SLACK_MS
+        self,
+        client: redis.asyncio.Redis,
+        within_s: float,
+        tag: str = "bucket",
+        slack_ms: int = SLACK_MS,
     ) -> None:
         """Take a client, which connects when it is first used, and which buckets these are."""
-        self._client, self._tag, self._slack_ms = client, tag, slack_ms
+        self._client, self._within_s = client, within_s
+        self._tag, self._slack_ms = tag, slack_ms
         self._script = client.register_script(_SCRIPT)
 
     @classmethod
-    def at(cls, url: str) -> "RedisBuckets":
-        """Return the buckets at ``redis://host:port/number``, or ``rediss://``."""
-        return cls(
-            redis.asyncio.Redis.from_url(
-                url, socket_timeout=ANSWER_WITHIN_S, socket_connect_timeout=ANSWER_WITHIN_S
-            )
+    def at(cls, url: str, within_s: float = ANSWER_WITHIN_S) -> "RedisBuckets":
+        """Return the buckets at ``redis://host:port/number``, or ``rediss://``.
+
+        Args:
+            url: Of the server.
+            within_s: How long to wait for an answer.
+        """
+        client = redis.asyncio.Redis.from_url(
+            url, socket_timeout=within_s, socket_connect_timeout=within_s
         )
+        return cls(client, within_s)
 
     def late(self) -> "RedisBuckets":
         """Return the buckets of what was said long before it came; close the first of both."""
-        return RedisBuckets(self._client, "late", LATE_SLACK_MS)
+        return RedisBuckets(self._client, self._within_s, "late", LATE_SLACK_MS)
 
     async def take(
         self, messages: Sequence[NDArray[np.int64]], at_ms: int = SERVER_TIME
@@ -56,7 +65,7 @@ class RedisBuckets:
             keys += [f"{{{self._tag}}}:{sensor_id}" for sensor_id in sensors.tolist()]
             arguments += [len(sensors), *counts.tolist()]
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with asyncio.timeout(self._within_s):
                 return [int(wait) for wait in await self._script(keys=keys, args=arguments)]
         except (RedisError, OSError, TimeoutError) as exc:
             raise InfrastructureError(f"redis: {type(exc).__name__} {exc}".strip()) from exc
