@@ -6,6 +6,7 @@ broker acknowledges what it may drop: nobody above may take either for more than
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -25,6 +26,8 @@ GOODBYE_WITHIN_S: Final = 2.0
 UNDER_WAY_MAX: Final = 512
 REFUSED: Final = 0x80
 _UNAVAILABLE: Final = 0x88
+# Else a small packet waits for a delayed acknowledgement of the one before it: up to 40 ms.
+_AT_ONCE: Final = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 
 _quiet = logging.getLogger("headgate.vendor.mqtt")
 _quiet.setLevel(logging.CRITICAL + 1)  # every fault reaches us as an exception, or as silence
@@ -175,6 +178,7 @@ async def connect(
         clean_session=True,
         keepalive=KEEPALIVE_S,
         timeout=ANSWER_WITHIN_S,
+        socket_options=_AT_ONCE,
         will=aiomqtt.Will(will.topic, will.body, qos=1, retain=True) if will else None,
         queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", queue),
         max_queued_incoming_messages=queued_max,
