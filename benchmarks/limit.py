@@ -114,10 +114,10 @@ async def emptied(database_url: str) -> AsyncIterator[Connection]:
 
 
 async def empty(connection: Connection) -> None:
-    """Throw away what hubs have sent."""
+    """Throw away what hubs have sent, and whose sensors they spoke for."""
     await connection.execute(
         "truncate sensor_readings, evidence_readings, batch_log, hub_ledger, refused_readings,"
-        " reading_conflicts, dead_letters"
+        " reading_conflicts, dead_letters, sensors"
     )
     await connection.execute("select ensure_month(now()), ensure_month(now() - interval '1 day')")
     await connection.execute("checkpoint")
