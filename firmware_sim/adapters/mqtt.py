@@ -1,7 +1,6 @@
 """A broker over MQTT 3.1.1, through aiomqtt."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -15,8 +14,6 @@ _IN_FLIGHT_MAX: Final = 200
 _QUEUED_MAX: Final = 20_000
 _CONNECT_S: Final = 5.0
 _PUBACK_S: Final = 10.0
-# Else a small packet waits for a delayed acknowledgement of the one before it: up to 40 ms.
-_AT_ONCE: Final = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,6 @@ class MqttBroker:
             password=self._address.token,
             identifier=self._client_id,
             timeout=_CONNECT_S,
-            socket_options=_AT_ONCE,
             max_inflight_messages=_IN_FLIGHT_MAX,
             max_queued_outgoing_messages=_QUEUED_MAX,
             max_concurrent_outgoing_calls=_QUEUED_MAX,
