@@ -27,7 +27,7 @@ from wire.topics import parse_sensor_data
 
 WAITING_BYTES_MAX: Final = MIB
 GATHER_MS: Final = 100
-HURRY_EVERY_MS: Final = 50  # water that is always out of its band must not wear the disk out
+HURRY_EVERY_MS: Final = 250  # water that is always out of its band must not wear the disk out
 COMMIT_READINGS_MAX: Final = 2_000
 TROUBLE_PAUSE_MS: Final = 1_000
 REASONS_MAX: Final = 12
@@ -125,21 +125,15 @@ class Receive:
         self._arrived.set()
         if self._waiting_bytes > WAITING_BYTES_MAX // 2:
             self._hurry.set()
-        if suspicious:
-            self._hurry_soon(now.steady_ms)
+        if suspicious and now.steady_ms - self._hurried_ms >= HURRY_EVERY_MS:
+            self._hurried_ms = now.steady_ms
+            self._hurry.set()
         return len(message.sensor_ids)
 
     async def finish(self) -> None:
         """Commit what is buffered: the last act of an agent that was told to stop."""
         turn = await self._turn(last=True)
         await self._tell(turn)
-
-    def _hurry_soon(self, now_ms: int) -> None:
-        """Have what waits absorbed now, or ``HURRY_EVERY_MS`` after the last time this was done."""
-        if self._hurried_ms <= now_ms:  # else it is about to be
-            self._hurried_ms = max(now_ms, self._hurried_ms + HURRY_EVERY_MS)
-            wait_s = (self._hurried_ms - now_ms) / 1_000
-            asyncio.get_running_loop().call_later(wait_s, self._hurry.set)
 
     async def _keep(self) -> None:
         while True:
